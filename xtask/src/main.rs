@@ -1,0 +1,2 @@
+//! Cargo tasks.
+fn main() {}
