@@ -137,7 +137,7 @@ pub struct KeyRules {
 }
 
 /// One version, as `key get` shows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct VersionDescription {
     /// Its number.
     pub version: Version,
@@ -154,7 +154,7 @@ pub struct VersionDescription {
 }
 
 /// One key, as `key get` shows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KeyDescription {
     /// Its name.
     pub name: KeyName,

@@ -5,10 +5,13 @@
 
 use std::num::NonZeroU32;
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::ids::RequestId;
+use crate::envelope::Stored;
+use crate::ids::{NodeId, RequestId};
 use crate::key::{Algorithm, KeyDescription, KeyRules, Version};
+use crate::member::Addresses;
 use crate::name::{KeyName, KeyPrefix};
 use crate::time::UnixMillis;
 
@@ -24,8 +27,8 @@ pub struct Write {
     pub change: WriteKind,
 }
 
-/// The changes that callers can ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The changes that callers can ask for. Its stored form is what a request's digest is taken over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WriteKind {
     /// Make a key with its first version.
     CreateKey {
@@ -76,6 +79,105 @@ pub enum WriteKind {
         /// Its id, 12 bytes.
         id: TokenId,
     },
+    /// Make a token that lets one node join.
+    CreateJoinToken,
+    /// Vouch for one process of one node, once.
+    Admit {
+        /// Which node.
+        node: NodeId,
+        /// The code that its process shows.
+        code: NodeCode,
+    },
+    /// Seal one node and take what lets it come back by itself.
+    SealNode {
+        /// Which node.
+        node: NodeId,
+    },
+    /// Seal every node.
+    SealCluster,
+    /// Take everything that the ledger holds for a member that is being removed.
+    RemoveMember {
+        /// Which node.
+        node: NodeId,
+    },
+    /// Change where a member is reached.
+    ChangeAddress {
+        /// Which node.
+        node: NodeId,
+        /// Where it is reached from now on.
+        addresses: Addresses,
+    },
+    /// Accept that time has jumped.
+    AcceptTime {
+        /// What the time is.
+        time: UnixMillis,
+    },
+}
+
+impl Stored for WriteKind {
+    const FORMAT: u8 = 1;
+}
+
+/// The code of one process of one node, as people compare it: five groups of five characters of base32
+/// (`A-Z 2-7`). Read without regard to case and dashes, printed one way.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NodeCode(String);
+
+/// Why a text is not a node's code.
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
+#[error("expected five groups of five characters from A-Z and 2-7, as in ABCDE-FGHIJ-KLMNO-PQRST-UVWXY")]
+pub struct NodeCodeError;
+
+impl NodeCode {
+    /// The code with its dashes.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for NodeCode {
+    type Err = NodeCodeError;
+
+    fn from_str(text: &str) -> Result<Self, NodeCodeError> {
+        let plain: String = text
+            .trim_ascii()
+            .chars()
+            .filter(|character| *character != '-')
+            .map(|character| character.to_ascii_uppercase())
+            .collect();
+        if plain.len() != 25 || !plain.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')) {
+            return Err(NodeCodeError);
+        }
+        let mut grouped = String::with_capacity(29);
+        for (at, character) in plain.chars().enumerate() {
+            if at > 0 && at % 5 == 0 {
+                grouped.push('-');
+            }
+            grouped.push(character);
+        }
+        Ok(Self(grouped))
+    }
+}
+
+impl TryFrom<String> for NodeCode {
+    type Error = NodeCodeError;
+
+    fn try_from(text: String) -> Result<Self, NodeCodeError> {
+        text.parse()
+    }
+}
+
+impl From<NodeCode> for String {
+    fn from(code: NodeCode) -> Self {
+        code.0
+    }
+}
+
+impl std::fmt::Display for NodeCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// The id of a token: the part that may be shown.
@@ -157,7 +259,7 @@ impl std::fmt::Debug for Encrypt {
 /// What a write did.
 #[derive(Clone, Debug)]
 pub enum WriteAnswer {
-    /// The key as it is afterwards.
+    /// The key as it is afterwards, with those of its versions that the write made or changed.
     Key(KeyDescription),
     /// A token was made. The secret is shown once.
     Token {
@@ -170,6 +272,8 @@ pub enum WriteAnswer {
     },
     /// A token ended.
     Revoked,
+    /// It is done, and there is nothing more to say.
+    Done,
 }
 
 /// One token without its secret.
@@ -185,4 +289,25 @@ pub struct TokenDescription {
     pub created_at: UnixMillis,
     /// When it ends.
     pub expires_at: Option<UnixMillis>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_read_without_regard_to_case_and_dashes() {
+        let code: NodeCode = "abcde-fghij-klmno-pqrst-uvwx2".parse().unwrap();
+        assert_eq!(code.as_str(), "ABCDE-FGHIJ-KLMNO-PQRST-UVWX2");
+        assert_eq!(" ABCDEFGHIJKLMNOPQRSTUVWX2\n".parse(), Ok(code));
+        for wrong in ["", "ABCDE", "ABCDE-FGHIJ-KLMNO-PQRST-UVWX1", "ABCDE-FGHIJ-KLMNO-PQRST-UVWXYZ"] {
+            assert_eq!(wrong.parse::<NodeCode>(), Err(NodeCodeError), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn golden_bytes_stay() {
+        let write = WriteKind::DestroyVersion { name: "a/b".parse().unwrap(), version: Version::FIRST };
+        assert_eq!(crate::envelope::encode(&write), [1, 4, 3, b'a', b'/', b'b', 1]);
+    }
 }
