@@ -1,6 +1,9 @@
 //! What can be asked: one action per operation. Every RPC maps to one; a variant added here must be placed in a
 //! class before anything compiles.
 
+use keyclave_types::name::KeyName;
+use keyclave_types::request::{Read, WriteKind};
+
 /// One operation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Action {
@@ -147,6 +150,37 @@ impl Action {
         Self::ReserveUses,
         Self::Housekeep,
     ];
+
+    /// What a write asks for, and on which key. The one map for whoever authorises and whoever decides.
+    pub fn of_write(write: &WriteKind) -> (Self, Option<&KeyName>) {
+        match write {
+            WriteKind::CreateKey { name, .. } => (Self::CreateKey, Some(name)),
+            WriteKind::UpdateKey { name, .. } => (Self::UpdateKey, Some(name)),
+            WriteKind::RotateKey { name } => (Self::RotateKey, Some(name)),
+            WriteKind::SetEnabled { name, .. } => (Self::SetKeyEnabled, Some(name)),
+            WriteKind::DestroyVersion { name, .. } => (Self::DestroyKeyVersion, Some(name)),
+            WriteKind::CreateToken { .. } => (Self::CreateToken, None),
+            WriteKind::RevokeToken { .. } => (Self::RevokeToken, None),
+            WriteKind::CreateJoinToken => (Self::CreateJoinToken, None),
+            WriteKind::Admit { .. } => (Self::Admit, None),
+            WriteKind::SealNode { .. } => (Self::SealNode, None),
+            WriteKind::SealCluster => (Self::SealCluster, None),
+            WriteKind::RemoveMember { .. } => (Self::RemoveMember, None),
+            WriteKind::ChangeAddress { .. } => (Self::ChangeAddress, None),
+            WriteKind::AcceptTime { .. } => (Self::AcceptTime, None),
+        }
+    }
+
+    /// What a read asks for, and on which key; no key for a list, and for ciphertexts that choose their own.
+    pub fn of_read(read: &Read) -> (Self, Option<&KeyName>) {
+        match read {
+            Read::GetKey { name } => (Self::GetKey, Some(name)),
+            Read::ListKeys { .. } => (Self::ListKeys, None),
+            Read::Encrypt(encrypt) => (Self::Encrypt, Some(&encrypt.name)),
+            Read::Decrypt(decrypt) => (Self::Decrypt, decrypt.name.as_ref()),
+            Read::ListTokens => (Self::ListTokens, None),
+        }
+    }
 
     /// Its group of rights.
     pub fn class(self) -> Class {
