@@ -78,23 +78,8 @@ id16!(
 );
 id16!(
     /// A caller's name for one write, so that a retry is answered and not done again.
-    ///
-    /// The index of the last position that the caller has seen (8 bytes, big-endian), then 8 random bytes: an id
-    /// that begins below the ledger's horizon is refused, because the ledger may have forgotten its outcome.
     RequestId
 );
-
-impl RequestId {
-    /// The id of a write whose caller last saw `seen_index`.
-    pub fn new(seen_index: u64, random: [u8; 8]) -> Self {
-        Self((u128::from(seen_index) << 64 | u128::from(u64::from_be_bytes(random))).to_be_bytes())
-    }
-
-    /// The index that the caller had seen when it made the id.
-    pub fn seen_index(self) -> u64 {
-        (u128::from_be_bytes(self.0) >> 64) as u64
-    }
-}
 id16!(
     /// One ceremony at one node.
     CeremonyId
@@ -243,13 +228,6 @@ mod tests {
         assert_eq!(id.as_bytes(), &[0, 0, 0, 0, 0, 0, 1, 2, 7, 7, 7, 7, 7, 7, 7, 7]);
         assert_eq!(id.index(), 0x0102);
         assert_eq!(RequestId::from_bytes([255; 16]).index(), u64::MAX);
-    }
-
-    #[test]
-    fn a_request_id_begins_with_the_index_seen() {
-        let id = RequestId::new(258, *b"random!!");
-        assert_eq!(id.as_bytes(), b"\0\0\0\0\0\0\x01\x02random!!");
-        assert_eq!(id.seen_index(), 258);
     }
 
     #[test]
