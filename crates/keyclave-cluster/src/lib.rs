@@ -1,1 +1,5 @@
 //! keyclave-cluster
+
+#![forbid(unsafe_code)]
+
+pub mod transport;

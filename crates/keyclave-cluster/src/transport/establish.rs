@@ -1,0 +1,104 @@
+//! One connection from nothing to entered: wire, membership, kind and proof, all within one time limit.
+//!
+//! Called by [`super::peers`] for what this node dials and by [`super::incoming`] for what it accepts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyclave_types::ids::NodeId;
+use keyclave_types::member::NodePublicKey;
+
+use super::connection::{Connections, Origin, PeerInfo, PeerStream, still_member};
+use super::directory::Directory;
+use super::handshake::{self, HANDSHAKE_MS_MAX, Kind};
+use super::proof::PeerKeys;
+use super::refused::Refused;
+use super::wire::{Bound, Wire};
+
+/// What every connection of a node is made with. Clones share it.
+pub struct Establish<W: Wire> {
+    wire: W,
+    keys: Arc<dyn PeerKeys>,
+    directory: Arc<dyn Directory>,
+    connections: Connections,
+}
+
+impl<W: Wire> Clone for Establish<W> {
+    fn clone(&self) -> Self {
+        Self {
+            wire: self.wire.clone(),
+            keys: Arc::clone(&self.keys),
+            directory: Arc::clone(&self.directory),
+            connections: self.connections.clone(),
+        }
+    }
+}
+
+impl<W: Wire> Establish<W> {
+    /// Connections over `wire` between members of `directory`, proven with `keys`, entered in `connections`.
+    pub fn new(
+        wire: W,
+        keys: Arc<dyn PeerKeys>,
+        directory: Arc<dyn Directory>,
+        connections: Connections,
+    ) -> Self {
+        Self { wire, keys, directory, connections }
+    }
+
+    pub(crate) fn directory(&self) -> &Arc<dyn Directory> {
+        &self.directory
+    }
+
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// A connection to `node`, whose key is `expected`.
+    pub(crate) async fn dial(
+        &self,
+        node: NodeId,
+        expected: &NodePublicKey,
+        kind: Kind,
+    ) -> Result<PeerStream<W::Stream>, Refused> {
+        if kind == Kind::Keyed && !self.keys.unsealed() {
+            return Err(Refused::WeAreSealed);
+        }
+        within_limit(async {
+            let address = self.directory.address(node).ok_or(Refused::NoAddress)?;
+            let mut bound = self.wire.dial(&address, expected).await?;
+            handshake::dial(&mut bound.stream, kind, &bound.exporter, &*self.keys).await?;
+            self.enter(bound, kind, Origin::Ours)
+        })
+        .await
+    }
+
+    /// Whoever connected, once it is known who and what it has proven.
+    pub(crate) async fn accept(&self, raw: W::Raw) -> Result<PeerStream<W::Stream>, Refused> {
+        within_limit(async {
+            let mut bound = self.wire.accept(raw).await?;
+            // Asked again here, whatever the wire did, so that no cached session brings a removed member back.
+            self.directory.node(&bound.peer).ok_or(Refused::NotMember)?;
+            let kind = handshake::accept(&mut bound.stream, &bound.exporter, &*self.keys).await?;
+            self.enter(bound, kind, Origin::Theirs)
+        })
+        .await
+    }
+
+    fn enter(
+        &self,
+        bound: Bound<W::Stream>,
+        kind: Kind,
+        origin: Origin,
+    ) -> Result<PeerStream<W::Stream>, Refused> {
+        let node = self.directory.node(&bound.peer).ok_or(Refused::NotMember)?;
+        let info = PeerInfo { node, key: bound.peer, kind, exporter: bound.exporter };
+        let stream = self.connections.enter(bound.stream, info, origin);
+        // Entered first and asked then: a removal in between is seen here or by whoever ends stale connections.
+        if still_member(stream.info(), &*self.directory) { Ok(stream) } else { Err(Refused::NotMember) }
+    }
+}
+
+async fn within_limit<T>(establish: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
+    let limit = Duration::from_millis(HANDSHAKE_MS_MAX);
+    tokio::time::timeout(limit, establish).await.unwrap_or(Err(Refused::Deadline))
+}
