@@ -1,1 +1,12 @@
-//! keyclave-server
+//! The shell around a node: listeners, authentication, the request pipeline, configuration, telemetry.
+//!
+//! Invariants:
+//! - [`pipeline`] is the only place where request, permit, view, confirmation and audit record meet.
+//! - Nothing is answered before its audit record is durable.
+//! - There is no listener without TLS but the operator's socket, which is a file of this user.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod hardening;
+pub mod runtime_directory;
