@@ -1,0 +1,202 @@
+//! What happened in one run: everything that clients asked and were told, who led, what each node applied, which
+//! faults were made. The invariants are pure functions over it; its hash tells whether two runs were the same.
+//!
+//! Deliberately absent: any judgement, and any clock (the moment comes in with each event).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+
+/// A record of the ledger by a small number; the harness maps it to a record id.
+pub type Key = u32;
+
+/// What a record held: its revision and a value that is written once in a run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Held {
+    /// Revision of the record.
+    pub revision: u64,
+    /// Its content.
+    pub value: u64,
+}
+
+/// One thing that a client asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Act {
+    /// A transaction: what must stand, and what shall stand afterwards (`None` is absent).
+    Transact {
+        /// Preconditions: a revision, or absence.
+        expects: BTreeMap<Key, Option<u64>>,
+        /// Changes.
+        changes: BTreeMap<Key, Option<Held>>,
+    },
+    /// A confirmed read of one record.
+    Read {
+        /// Which.
+        key: Key,
+    },
+}
+
+/// What the client was told. An act without an answer may or may not have happened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// The transaction was made, in the entry of this index.
+    Committed {
+        /// Log index.
+        index: u64,
+    },
+    /// The transaction was not made: this record was not as expected, or the put was not above it.
+    Conflict {
+        /// Which record.
+        key: Key,
+    },
+    /// What the record held.
+    Found(Option<Held>),
+    /// The act surely had no effect and says nothing about any record.
+    Refused,
+}
+
+/// One entry of a node's log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Its index.
+    pub index: u64,
+    /// Term of the leader that appended it.
+    pub term: u64,
+    /// That leader.
+    pub leader: u64,
+    /// Hash of all its stored bytes.
+    pub hash: String,
+}
+
+/// One thing that happened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Event {
+    /// A client began an act.
+    Invoked {
+        /// Numbers the act in the run.
+        operation: u64,
+        /// At which node.
+        node: u64,
+        /// What.
+        act: Act,
+    },
+    /// The act was answered.
+    Answered {
+        /// Which act.
+        operation: u64,
+        /// How.
+        answer: Answer,
+    },
+    /// A node saw itself lead.
+    Leading {
+        /// Which node.
+        node: u64,
+        /// In which term.
+        term: u64,
+    },
+    /// A node stands at an index with a digest of its state.
+    Applied {
+        /// Which node.
+        node: u64,
+        /// Index of the last applied entry.
+        index: u64,
+        /// Digest of all records.
+        digest: String,
+    },
+    /// A node's whole log at the end.
+    Log {
+        /// Which node.
+        node: u64,
+        /// Ascending; what was purged is not in it.
+        entries: Vec<LogLine>,
+    },
+    /// A node's records at the end.
+    Records {
+        /// Which node.
+        node: u64,
+        /// Those that exist.
+        records: BTreeMap<Key, Held>,
+    },
+    /// A fault began or ended.
+    Fault {
+        /// Its class, counted in the report.
+        class: String,
+        /// Where.
+        node: u64,
+    },
+    /// A node came up.
+    Started {
+        /// Which node.
+        node: u64,
+    },
+    /// All faults have ended; from here the cluster must heal.
+    FaultsEnded,
+    /// After the faults a write was acknowledged at every node's state.
+    Healed,
+}
+
+/// One event and its moment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Simulated milliseconds since the start.
+    pub at_ms: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// Where events are written in the order in which they happen; clones write to the same history.
+#[derive(Clone, Default)]
+pub struct Recorder {
+    events: Arc<Mutex<Vec<Recorded>>>,
+}
+
+impl Recorder {
+    /// Adds one event.
+    pub fn record(&self, at_ms: u64, event: Event) {
+        self.lock().push(Recorded { at_ms, event });
+    }
+
+    /// Everything so far.
+    pub fn history(&self) -> Vec<Recorded> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Recorded>> {
+        // A writer that panicked left whole events behind: the vector is good.
+        self.events.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// One hash over all events: equal for equal histories.
+pub fn hash(history: &[Recorded]) -> Result<String, serde_json::Error> {
+    let mut hasher = blake3::Hasher::new();
+    for recorded in history {
+        hasher.update(&serde_json::to_vec(recorded)?);
+        hasher.update(b"\n");
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_depends_on_content_order_and_moment() {
+        let event = |at_ms, node| Recorded { at_ms, event: Event::Started { node } };
+        let base = hash(&[event(1, 1), event(2, 2)]).unwrap();
+        assert_eq!(base, hash(&[event(1, 1), event(2, 2)]).unwrap());
+        assert_ne!(base, hash(&[event(2, 2), event(1, 1)]).unwrap());
+        assert_ne!(base, hash(&[event(1, 1), event(3, 2)]).unwrap());
+        assert_ne!(base, hash(&[event(1, 1)]).unwrap());
+    }
+
+    #[test]
+    fn clones_of_a_recorder_write_one_history() {
+        let recorder = Recorder::default();
+        recorder.clone().record(1, Event::FaultsEnded);
+        recorder.record(2, Event::Healed);
+        assert_eq!(recorder.history().len(), 2);
+    }
+}

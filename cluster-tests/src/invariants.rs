@@ -1,0 +1,49 @@
+//! What must hold of every history, one file each: pure functions from a history to a verdict, shared by the
+//! simulator and the live tests. A run in which a thing could not be judged is unknown, never passed.
+
+pub mod acknowledged_writes;
+pub mod election_safety;
+pub mod healed;
+pub mod linearizable;
+pub mod log_matching;
+pub mod register;
+pub mod revisions_grow;
+pub mod state_digests;
+
+use crate::history::Recorded;
+
+/// What an invariant says of a history.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It held, and there was something to judge.
+    Held,
+    /// It did not; each line names one breach.
+    Violated(Vec<String>),
+    /// It could not be judged, and why.
+    Unknown(&'static str),
+}
+
+impl Verdict {
+    /// From the breaches that were found in `judged` things.
+    pub fn of(judged: usize, breaches: Vec<String>) -> Self {
+        match (judged, breaches.is_empty()) {
+            (_, false) => Self::Violated(breaches),
+            (0, true) => Self::Unknown("nothing to judge"),
+            (_, true) => Self::Held,
+        }
+    }
+}
+
+/// One invariant: a history in, a verdict out.
+pub type Invariant = fn(&[Recorded]) -> Verdict;
+
+/// Every invariant with the name under which it is reported.
+pub const ALL: &[(&str, Invariant)] = &[
+    ("election_safety", election_safety::check),
+    ("log_matching", log_matching::check),
+    ("state_digests", state_digests::check),
+    ("acknowledged_writes", acknowledged_writes::check),
+    ("revisions_grow", revisions_grow::check),
+    ("linearizable", register::check),
+    ("healed", healed::check),
+];
