@@ -1,0 +1,125 @@
+//! TLS towards clients: 1.3 only, ring only, one certificate at a time that can be replaced while serving.
+//!
+//! Called by the client listener and by whoever renews the certificate. Deliberately absent: resumption (a renewed
+//! or withdrawn certificate must count at once) and client certificates, which come with access control.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+/// Why a certificate cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The files or records hold no certificate.
+    #[error("there is no certificate to serve")]
+    Empty,
+    /// Not PEM or not a certificate or key.
+    #[error("the certificate or key cannot be read")]
+    Pem(#[source] rustls::pki_types::pem::Error),
+    /// Key and certificate do not belong together, or the key is of a kind that is not supported.
+    #[error("the private key cannot serve this certificate")]
+    Key(#[source] rustls::Error),
+}
+
+/// The certificate being served; clones share it.
+#[derive(Clone, Default)]
+pub struct Certificate {
+    current: Arc<RwLock<Option<Arc<CertifiedKey>>>>,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Certificate")
+    }
+}
+
+impl Certificate {
+    /// Serves `chain` with `key` (DER, PKCS#8) from the next handshake on.
+    pub fn replace(&self, chain: Vec<Vec<u8>>, key: &[u8]) -> Result<(), CertificateError> {
+        let key = PrivateKeyDer::Pkcs8(key.to_vec().into());
+        self.serve(chain.into_iter().map(CertificateDer::from).collect(), key)
+    }
+
+    /// Serves a PEM chain with a PEM key from the next handshake on.
+    pub fn replace_pem(&self, chain: &[u8], key: &[u8]) -> Result<(), CertificateError> {
+        let chain =
+            CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(CertificateError::Pem)?;
+        self.serve(chain, PrivateKeyDer::from_pem_slice(key).map_err(CertificateError::Pem)?)
+    }
+
+    fn serve(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<(), CertificateError> {
+        if chain.is_empty() {
+            return Err(CertificateError::Empty);
+        }
+        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(CertificateError::Key)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(certified));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// TLS 1.3 over ring, given explicitly everywhere: with a second provider compiled in, a default would panic.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The listener's configuration.
+pub fn server_config(certificate: Certificate) -> Result<ServerConfig, CertificateError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(CertificateError::Key)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificate));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use keyclave_node::authority::{Authority, X509};
+    use keyclave_types::time::UnixMillis;
+
+    use super::*;
+
+    #[test]
+    fn an_issued_certificate_serves_and_another_key_does_not() {
+        let now = UnixMillis(1_795_516_756_000);
+        let authority = X509.found(now).unwrap();
+        let names = ["127.0.0.1:1".parse().unwrap()];
+        let (first, second) =
+            (X509.issue(&authority, &names, now).unwrap(), X509.issue(&authority, &names, now).unwrap());
+        let serving = Certificate::default();
+        assert!(serving.replace(vec![first.certificate.clone()], &first.key_pkcs8).is_ok());
+        assert!(matches!(
+            serving.replace(vec![first.certificate], &second.key_pkcs8),
+            Err(CertificateError::Key(_))
+        ));
+        assert!(matches!(serving.replace(vec![], &first.key_pkcs8), Err(CertificateError::Empty)));
+        assert!(matches!(
+            serving.replace_pem(b"", b""),
+            Err(CertificateError::Pem(_) | CertificateError::Empty)
+        ));
+    }
+
+    #[test]
+    fn no_process_default_is_ever_installed() {
+        server_config(Certificate::default()).unwrap();
+        assert!(CryptoProvider::get_default().is_none());
+    }
+}
