@@ -12,6 +12,7 @@
 
 mod audit;
 mod failure;
+mod sim;
 mod tree;
 mod walls;
 
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use failure::TaskError;
 
-const USAGE: &str = "usage: cargo xtask walls | audit | advisories DIR\n  walls       hold the arrows between the rooms and what may stand in them\n  audit       advisories, licences, sources and yanked versions of what Cargo.lock names\n  advisories  rewrite xtask/advisories/known.tsv from a checkout of the RustSec advisory database";
+const USAGE: &str = "usage: cargo xtask walls | audit | advisories DIR | sim --seeds N | sim --seed S\n  walls       hold the arrows between the rooms and what may stand in them\n  audit       advisories, licences, sources and yanked versions of what Cargo.lock names\n  advisories  rewrite xtask/advisories/known.tsv from a checkout of the RustSec advisory database\n  sim         [--first S] [--nodes 3|5] [--planted NAME]: whole clusters from seeds; --seed replays one";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -45,6 +46,7 @@ fn run(arguments: &[String]) -> Result<bool, TaskError> {
         ["walls"] => walls::run(&root),
         ["audit"] => audit::run(&root),
         ["advisories", directory] => audit::refresh(&root, directory.as_ref()),
+        ["sim", rest @ ..] => sim::run(&root, rest),
         _ => Err(TaskError::Usage),
     }
 }
