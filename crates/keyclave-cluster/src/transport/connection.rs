@@ -100,6 +100,18 @@ impl Connections {
         self.shared.keyed.subscribe()
     }
 
+    pub(crate) fn keyed_with(&self, node: NodeId) -> bool {
+        self.shared.keyed.borrow().contains(&node)
+    }
+
+    /// Whether a connection that this node dialled to `node` stands.
+    pub(crate) fn dialled(&self, node: NodeId, kind: Kind) -> bool {
+        let matches = |living: &Arc<Living>| {
+            living.origin == Origin::Ours && living.info.node == node && living.info.kind == kind
+        };
+        self.register().living.values().any(matches)
+    }
+
     /// How many connections of `kind` there are with `node`.
     pub fn count(&self, node: NodeId, kind: Kind) -> usize {
         let matches = |living: &&Arc<Living>| living.info.node == node && living.info.kind == kind;

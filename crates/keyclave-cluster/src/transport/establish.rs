@@ -45,6 +45,10 @@ impl<W: Wire> Establish<W> {
         Self { wire, keys, directory, connections }
     }
 
+    pub(crate) fn unsealed(&self) -> bool {
+        self.keys.unsealed()
+    }
+
     pub(crate) fn directory(&self) -> &Arc<dyn Directory> {
         &self.directory
     }

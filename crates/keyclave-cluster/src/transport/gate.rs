@@ -93,7 +93,7 @@ impl GateReason {
         }
     }
 
-    fn status(self) -> Status {
+    pub(crate) fn status(self) -> Status {
         let mut status = Status::new(self.code(), self.to_string());
         status.metadata_mut().insert(REASON, tonic::metadata::MetadataValue::from_static(self.word()));
         status

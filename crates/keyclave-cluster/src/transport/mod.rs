@@ -10,20 +10,36 @@
 //!
 //! Deliberately absent: certificates, expiry, session resumption, and any trust in an address.
 
-pub mod call;
-pub mod connection;
 pub mod directory;
-pub mod establish;
-pub mod gate;
-pub mod handshake;
-pub mod header;
-pub mod incoming;
-pub mod peers;
-pub mod proof;
-pub mod refused;
-pub mod serve;
-pub mod tls;
+
 pub mod wire;
+
+pub mod tls;
+
+pub mod proof;
+
+pub mod handshake;
+
+pub mod refused;
+
+pub mod connection;
+
+pub mod establish;
+
+pub mod incoming;
+
+pub(crate) mod header;
+
+pub mod gate;
+
+pub mod call;
+
+pub mod peers;
+
+pub mod raft_calls;
+pub mod raft_service;
+
+pub mod serve;
 
 #[cfg(test)]
 mod testing;

@@ -97,6 +97,25 @@ impl<W: Wire> Peers<W> {
         Ok(Dedicated { channel, exporter })
     }
 
+    /// Whether a keyed connection with `node` stands, whoever dialled it, and this node could dial one.
+    pub(crate) fn has_keyed(&self, node: NodeId) -> bool {
+        let establish = &self.shared.establish;
+        establish.unsealed() && establish.connections().keyed_with(node)
+    }
+
+    /// The members to which this node has dialled no keyed connection that stands; none while it is sealed.
+    pub(crate) fn without_keyed(&self) -> Vec<NodeId> {
+        let establish = &self.shared.establish;
+        if !establish.unsealed() {
+            return Vec::new();
+        }
+        let mut nodes = establish.directory().nodes();
+        nodes.retain(|node| {
+            *node != self.shared.local.node && !establish.connections().dialled(*node, Kind::Keyed)
+        });
+        nodes
+    }
+
     /// To be called whenever membership changes: forgets the channels, and ends the connections, in both
     /// directions, of whoever is no longer the member that it was.
     pub fn membership_changed(&self) {
