@@ -13,10 +13,27 @@
 
 #![forbid(unsafe_code)]
 
+pub mod request;
+
+pub mod answer;
+
+pub mod page;
+
+pub mod reason;
+
+pub mod status;
+
 mod redacted;
 
 /// The API that clients see.
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, reason = "generated from proto/")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::restriction,
+    reason = "generated from proto/"
+)]
 pub mod v1 {
     tonic::include_proto!("keyclave.v1");
 }
@@ -29,6 +46,7 @@ pub mod peer {
         unreachable_pub,
         unused_qualifications,
         clippy::all,
+        clippy::restriction,
         reason = "generated from proto/"
     )]
     pub mod v1 {

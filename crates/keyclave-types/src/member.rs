@@ -41,7 +41,7 @@ pub struct HostPort {
 }
 
 /// Why a text is not `host:port`.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 #[error(
     "expected HOST:PORT with a port from 1 to 65535 and a host of letters, digits, dots, dashes, or [IPv6]"
 )]

@@ -1,0 +1,219 @@
+//! The stable reasons of refusals, and the one map from each to its gRPC code.
+//!
+//! Named by keyclave-server and keyclave-node when they refuse, read by keyclave-client. A reason is a promise to
+//! callers' programs: its text never changes, is never reused, and is the only part of an error to branch on.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tonic::Code;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal => $code:ident,)+) => {
+        /// Why something was refused. The doc of each says when, and what helps.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Reason {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The text that stands in `google.rpc.ErrorInfo`.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+
+            /// The gRPC code that it travels with.
+            pub const fn code(self) -> Code {
+                match self {
+                    $(Self::$variant => Code::$code,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    // The node, whatever is asked.
+    /// It holds no key. Unseal it, or ask another.
+    NodeSealed = "NODE_SEALED" => Unavailable,
+    /// It belongs to no cluster. `operator init`, or `--join`.
+    NotInitialized = "NOT_INITIALIZED" => FailedPrecondition,
+    /// It is rebuilding its view. Ask another, or again soon.
+    CatchingUp = "CATCHING_UP" => Unavailable,
+    /// No leader is known. Ask again soon.
+    NoLeader = "NO_LEADER" => Unavailable,
+    /// The leader did not confirm the answer in time. Ask again, here or elsewhere.
+    NotConfirmed = "NOT_CONFIRMED" => Unavailable,
+    /// It is handing over and stopping. Ask another.
+    ShuttingDown = "SHUTTING_DOWN" => Unavailable,
+    /// Too much is under way. Ask again later.
+    Overloaded = "OVERLOADED" => ResourceExhausted,
+    /// The trail could not be written in time, so nothing is answered.
+    AuditUnavailable = "AUDIT_UNAVAILABLE" => Unavailable,
+    /// Another node is needed for this and could not be reached.
+    NodeUnreachable = "NODE_UNREACHABLE" => Unavailable,
+    /// The caller's time is over; nothing was done.
+    Deadline = "DEADLINE" => DeadlineExceeded,
+    /// The caller's time is over, or the leader went away; the write may or may not have been done. Repeat it with
+    /// the same request id.
+    OutcomeUnknown = "OUTCOME_UNKNOWN" => Aborted,
+    /// A fault of the server's own. Its log says more.
+    Internal = "INTERNAL" => Internal,
+
+    // The caller.
+    /// No valid credential. One text for every failure.
+    Unauthenticated = "UNAUTHENTICATED" => Unauthenticated,
+    /// A valid credential that does not allow this.
+    PermissionDenied = "PERMISSION_DENIED" => PermissionDenied,
+    /// Answered only on the node's own socket.
+    LocalOnly = "LOCAL_ONLY" => PermissionDenied,
+
+    // The request.
+    /// A field is not what it must be; `google.rpc.BadRequest` says which.
+    InvalidField = "INVALID_FIELD" => InvalidArgument,
+    /// What would be stored is larger than the ledger takes.
+    TooLarge = "TOO_LARGE" => InvalidArgument,
+    /// The request id was used for another request or by another caller.
+    RequestIdReused = "REQUEST_ID_REUSED" => AlreadyExists,
+    /// The request id is older than the ledger remembers. Look whether the write was done, then use a fresh id.
+    RequestIdTooOld = "REQUEST_ID_TOO_OLD" => Aborted,
+    /// The write was done before, and its answer is shown only once.
+    AnswerShownOnce = "ANSWER_SHOWN_ONCE" => AlreadyExists,
+    /// Others changed the same things too often meanwhile. Ask again.
+    Conflict = "CONFLICT" => Aborted,
+    /// The floor is of another generation: the cluster was restored, positions from before mean nothing.
+    OtherGeneration = "OTHER_GENERATION" => FailedPrecondition,
+    /// The node has not come as far as the floor in time. Ask another.
+    FloorAhead = "FLOOR_AHEAD" => Unavailable,
+    /// The cluster's time has jumped, and this depends on the time. `operator accept-time`.
+    ClockJumped = "CLOCK_JUMPED" => FailedPrecondition,
+
+    // Keys.
+    /// No such key, or none that this caller may see.
+    KeyNotFound = "KEY_NOT_FOUND" => NotFound,
+    /// The name is taken.
+    KeyExists = "KEY_EXISTS" => AlreadyExists,
+    /// The key is disabled.
+    KeyDisabled = "KEY_DISABLED" => FailedPrecondition,
+    /// The key has no such version.
+    VersionNotFound = "VERSION_NOT_FOUND" => NotFound,
+    /// The version is disabled.
+    VersionDisabled = "VERSION_DISABLED" => FailedPrecondition,
+    /// The version's material is gone for good.
+    VersionDestroyed = "VERSION_DESTROYED" => FailedPrecondition,
+    /// The version encrypts what names none; rotate first.
+    VersionIsPrimary = "VERSION_IS_PRIMARY" => FailedPrecondition,
+    /// The key has as many versions as a key may have.
+    VersionsExhausted = "VERSIONS_EXHAUSTED" => FailedPrecondition,
+    /// The key's time to encrypt is over.
+    EncryptUntilPassed = "ENCRYPT_UNTIL_PASSED" => FailedPrecondition,
+    /// The version has encrypted as many messages as it safely can; rotate.
+    UsesExhausted = "USES_EXHAUSTED" => FailedPrecondition,
+    /// The ciphertext names another key.
+    OtherKey = "OTHER_KEY" => InvalidArgument,
+    /// Ciphertext or associated data is not what was encrypted.
+    NotDecrypted = "NOT_DECRYPTED" => InvalidArgument,
+
+    // Credentials.
+    /// No such token.
+    TokenNotFound = "TOKEN_NOT_FOUND" => NotFound,
+    /// The last token that may do everything cannot be revoked.
+    LastRootToken = "LAST_ROOT_TOKEN" => FailedPrecondition,
+
+    // Seal and ceremonies.
+    /// It is a member already; `init` is for a fresh node.
+    AlreadyInitialized = "ALREADY_INITIALIZED" => FailedPrecondition,
+    /// The share matches no commitment of the current set.
+    ShareWrong = "SHARE_WRONG" => Unauthenticated,
+    /// The share belongs to another set.
+    ShareOtherSet = "SHARE_OTHER_SET" => Unauthenticated,
+    /// What was decrypted is no share; its text is damaged.
+    ShareMalformed = "SHARE_MALFORMED" => InvalidArgument,
+    /// The process has another boot key by now. Compare its code again.
+    BootKeyChanged = "BOOT_KEY_CHANGED" => FailedPrecondition,
+    /// Too many wrong shares lately. A right one is never answered so.
+    BackOff = "BACK_OFF" => ResourceExhausted,
+    /// Another node holds the ceremony; give the share there.
+    CeremonyElsewhere = "CEREMONY_ELSEWHERE" => FailedPrecondition,
+    /// No such ceremony.
+    CeremonyNotFound = "CEREMONY_NOT_FOUND" => NotFound,
+    /// The cluster's admission policy does not allow this.
+    AdmissionPolicy = "ADMISSION_POLICY" => FailedPrecondition,
+    /// No process of that node has this code.
+    CodeUnknown = "CODE_UNKNOWN" => NotFound,
+
+    // The cluster.
+    /// The join token is wrong, spent or too old.
+    JoinRefused = "JOIN_REFUSED" => Unauthenticated,
+    /// No such member.
+    MemberNotFound = "MEMBER_NOT_FOUND" => NotFound,
+    /// The node, or its key, belongs to the cluster already with another data directory. It must join anew.
+    MemberExists = "MEMBER_EXISTS" => AlreadyExists,
+    /// The cluster has as many members as it may have.
+    ClusterFull = "CLUSTER_FULL" => FailedPrecondition,
+    /// The last member cannot be removed.
+    LastMember = "LAST_MEMBER" => FailedPrecondition,
+    /// A change of the membership is under way. Ask again soon.
+    MembershipBusy = "MEMBERSHIP_BUSY" => Aborted,
+    /// No other unsealed member is far enough to lead.
+    NoSuccessor = "NO_SUCCESSOR" => FailedPrecondition,
+}
+
+/// A text that this version knows no reason for; a newer server's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the reason is not known to this version")]
+pub struct UnknownReason;
+
+impl FromStr for Reason {
+    type Err = UnknownReason;
+
+    fn from_str(text: &str) -> Result<Self, UnknownReason> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == text).ok_or(UnknownReason)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_reads_back_and_none_is_used_twice() {
+        let mut texts = BTreeSet::new();
+        for reason in Reason::ALL {
+            assert_eq!(reason.as_str().parse(), Ok(*reason));
+            assert!(texts.insert(reason.as_str()), "{reason} twice");
+            assert!(reason.as_str().bytes().all(|b| b.is_ascii_uppercase() || b == b'_'), "{reason}");
+            assert!(reason.as_str().len() <= 63, "google.rpc.ErrorInfo allows 63 characters: {reason}");
+        }
+        assert_eq!("NO_SUCH_REASON".parse::<Reason>(), Err(UnknownReason));
+    }
+
+    #[test]
+    fn no_refusal_is_ok_or_unknown() {
+        for reason in Reason::ALL {
+            assert!(!matches!(reason.code(), Code::Ok | Code::Unknown | Code::Unimplemented), "{reason}");
+        }
+    }
+
+    /// The wire's promise: what a program may have branched on stays. Change a line only with the reason's removal.
+    #[test]
+    fn golden_reasons_stay() {
+        let golden = include_str!("../testdata/reasons.txt");
+        let lines: String =
+            Reason::ALL.iter().map(|r| format!("{} {}\n", r.as_str(), i32::from(r.code()))).collect();
+        assert_eq!(golden, lines);
+    }
+}

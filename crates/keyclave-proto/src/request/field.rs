@@ -1,0 +1,105 @@
+//! Single fields of requests, each with its limit. Called by the other files of this folder only.
+
+use std::num::NonZeroU32;
+
+use keyclave_types::ids::{NodeId, RequestId};
+use keyclave_types::key::Version;
+use keyclave_types::limits::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
+use keyclave_types::member::HostPort;
+use keyclave_types::name::KeyName;
+use keyclave_types::position::{Generation, Position};
+use keyclave_types::request::{Write, WriteKind};
+
+use super::{Asked, Cause, Invalid};
+use crate::v1;
+
+/// Names the field that a cause is about.
+pub(crate) trait At<T> {
+    fn at(self, field: &str) -> Result<T, Invalid>;
+}
+
+impl<T, E: Into<Cause>> At<T> for Result<T, E> {
+    fn at(self, field: &str) -> Result<T, Invalid> {
+        self.map_err(|cause| Invalid { field: field.to_owned(), cause: cause.into() })
+    }
+}
+
+/// A write with its request id and floor.
+pub(super) fn write(
+    change: WriteKind,
+    id: &[u8],
+    floor: Option<v1::Position>,
+) -> Result<Asked<Write>, Invalid> {
+    let request_id = request_id(id)?;
+    Ok(Asked { request: Write { request_id, change }, floor: floor.map(Position::from) })
+}
+
+pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, Invalid> {
+    fixed(bytes).at("request_id").map(RequestId::from_bytes)
+}
+
+pub(crate) fn key_name(text: &str, field: &str) -> Result<KeyName, Invalid> {
+    if text.is_empty() {
+        return Err(Cause::Missing).at(field);
+    }
+    text.parse().at(field)
+}
+
+/// A text that is only compared: at most `most` bytes; none if empty.
+pub(super) fn text(text: String, most: usize) -> Result<Option<String>, Cause> {
+    short(text.len(), most)?;
+    Ok(Some(text).filter(|t| !t.is_empty()))
+}
+
+/// Exactly `N` bytes.
+pub(crate) fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Cause> {
+    match bytes.try_into() {
+        Ok(fixed) => Ok(fixed),
+        Err(_) if bytes.is_empty() => Err(Cause::Missing),
+        Err(_) => Err(Cause::Bytes { expected: N, found: bytes.len() }),
+    }
+}
+
+pub(super) fn short(found: usize, most: usize) -> Result<(), Cause> {
+    if found > most { Err(Cause::Long { most, found }) } else { Ok(()) }
+}
+
+pub(crate) fn version(number: u32) -> Result<Version, Cause> {
+    Version::new(number).ok_or(Cause::Range { least: 1, most: u32::MAX.into(), found: 0 })
+}
+
+pub(super) fn optional_version(number: Option<u32>) -> Result<Option<Version>, Invalid> {
+    number.map(version).transpose().at("version")
+}
+
+pub(crate) fn node(number: u64) -> Result<NodeId, Cause> {
+    NodeId::new(number).ok_or(Cause::Range { least: 1, most: NodeId::MAX, found: number })
+}
+
+pub(super) fn address(text: &str) -> Result<HostPort, Cause> {
+    if text.is_empty() { Err(Cause::Missing) } else { Ok(text.parse()?) }
+}
+
+pub(super) fn range(found: u64, least: u64, most: u64) -> Result<u64, Cause> {
+    if (least..=most).contains(&found) { Ok(found) } else { Err(Cause::Range { least, most, found }) }
+}
+
+/// How many items a page may have; 0 asks for the default.
+pub(crate) fn page_items(size: u32) -> Result<NonZeroU32, Invalid> {
+    let wanted = if size == 0 { PAGE_ITEMS_DEFAULT } else { size };
+    let most = u64::from(PAGE_ITEMS_MAX);
+    range(wanted.into(), 1, most).at("page_size")?;
+    NonZeroU32::new(wanted).ok_or(Cause::Range { least: 1, most, found: 0 }).at("page_size")
+}
+
+impl From<v1::Position> for Position {
+    fn from(position: v1::Position) -> Self {
+        Self { generation: Generation(position.generation), index: position.index }
+    }
+}
+
+impl From<Position> for v1::Position {
+    fn from(position: Position) -> Self {
+        Self { generation: position.generation.0, index: position.index }
+    }
+}
