@@ -69,21 +69,35 @@ reasons! {
     /// No valid credential. One text for every failure.
     Unauthenticated = "UNAUTHENTICATED" => Unauthenticated,
     /// A valid credential that does not allow this.
-    PermissionDenied = "PERMISSION_DENIED" => PermissionDenied,
+    Denied = "DENIED" => PermissionDenied,
     /// Answered only on the node's own socket.
     LocalOnly = "LOCAL_ONLY" => PermissionDenied,
+    /// The records that grant access do not match their head, so everything is denied.
+    AccessHeadMismatch = "ACCESS_HEAD_MISMATCH" => PermissionDenied,
+    /// The permit was for another act: a fault of the server's own.
+    PermitForeign = "PERMIT_FOREIGN" => Internal,
 
     // The request.
     /// A field is not what it must be; `google.rpc.BadRequest` says which.
     InvalidField = "INVALID_FIELD" => InvalidArgument,
-    /// What would be stored is larger than the ledger takes.
-    TooLarge = "TOO_LARGE" => InvalidArgument,
+    /// Too many items in one request.
+    ItemsMax = "ITEMS_MAX" => InvalidArgument,
+    /// One plaintext is too large.
+    PlaintextMax = "PLAINTEXT_MAX" => InvalidArgument,
+    /// One item's associated data is too large.
+    AssociatedDataMax = "ASSOCIATED_DATA_MAX" => InvalidArgument,
+    /// The whole request is too large.
+    RequestMax = "REQUEST_MAX" => InvalidArgument,
+    /// The change does not fit one transaction of the ledger.
+    TransactionMax = "TRANSACTION_MAX" => InvalidArgument,
     /// The request id was used for another request or by another caller.
     RequestIdReused = "REQUEST_ID_REUSED" => AlreadyExists,
     /// The request id is older than the ledger remembers. Look whether the write was done, then use a fresh id.
-    RequestIdTooOld = "REQUEST_ID_TOO_OLD" => Aborted,
-    /// The write was done before, and its answer is shown only once.
-    AnswerShownOnce = "ANSWER_SHOWN_ONCE" => AlreadyExists,
+    RequestIdOld = "REQUEST_ID_OLD" => Aborted,
+    /// The request id claims an index that the ledger has not reached.
+    RequestIdAhead = "REQUEST_ID_AHEAD" => FailedPrecondition,
+    /// The write was done before, and its secret is shown only once.
+    SecretShownOnce = "SECRET_SHOWN_ONCE" => AlreadyExists,
     /// Others changed the same things too often meanwhile. Ask again.
     Conflict = "CONFLICT" => Aborted,
     /// The floor is of another generation: the cluster was restored, positions from before mean nothing.
@@ -91,39 +105,47 @@ reasons! {
     /// The node has not come as far as the floor in time. Ask another.
     FloorAhead = "FLOOR_AHEAD" => Unavailable,
     /// The cluster's time has jumped, and this depends on the time. `operator accept-time`.
-    ClockJumped = "CLOCK_JUMPED" => FailedPrecondition,
+    ClockDoubtful = "CLOCK_DOUBTFUL" => FailedPrecondition,
 
     // Keys.
     /// No such key, or none that this caller may see.
     KeyNotFound = "KEY_NOT_FOUND" => NotFound,
     /// The name is taken.
     KeyExists = "KEY_EXISTS" => AlreadyExists,
-    /// The key is disabled.
+    /// The key, or the version, is disabled.
     KeyDisabled = "KEY_DISABLED" => FailedPrecondition,
+    /// The key's time to encrypt is over.
+    KeyExpired = "KEY_EXPIRED" => FailedPrecondition,
     /// The key has no such version.
-    VersionNotFound = "VERSION_NOT_FOUND" => NotFound,
-    /// The version is disabled.
-    VersionDisabled = "VERSION_DISABLED" => FailedPrecondition,
+    VersionUnknown = "VERSION_UNKNOWN" => NotFound,
     /// The version's material is gone for good.
     VersionDestroyed = "VERSION_DESTROYED" => FailedPrecondition,
-    /// The version encrypts what names none; rotate first.
-    VersionIsPrimary = "VERSION_IS_PRIMARY" => FailedPrecondition,
-    /// The key has as many versions as a key may have.
+    /// The key has as many versions as a key may have; destroy old ones.
+    VersionsMax = "VERSIONS_MAX" => FailedPrecondition,
+    /// Version numbers have run out.
     VersionsExhausted = "VERSIONS_EXHAUSTED" => FailedPrecondition,
-    /// The key's time to encrypt is over.
-    EncryptUntilPassed = "ENCRYPT_UNTIL_PASSED" => FailedPrecondition,
     /// The version has encrypted as many messages as it safely can; rotate.
     UsesExhausted = "USES_EXHAUSTED" => FailedPrecondition,
+    /// Keys of this type have no limit of uses.
+    UsesNotCounted = "USES_NOT_COUNTED" => FailedPrecondition,
+    /// A rotation period outside its limits.
+    RotateEveryOutOfRange = "ROTATE_EVERY_OUT_OF_RANGE" => InvalidArgument,
+    /// A staleness above its limit.
+    StalenessOutOfRange = "STALENESS_OUT_OF_RANGE" => InvalidArgument,
+    /// Nothing is due.
+    NotDue = "NOT_DUE" => FailedPrecondition,
     /// The ciphertext names another key.
-    OtherKey = "OTHER_KEY" => InvalidArgument,
+    WrongKey = "WRONG_KEY" => InvalidArgument,
     /// Ciphertext or associated data is not what was encrypted.
-    NotDecrypted = "NOT_DECRYPTED" => InvalidArgument,
+    Undecryptable = "UNDECRYPTABLE" => InvalidArgument,
 
     // Credentials.
     /// No such token.
     TokenNotFound = "TOKEN_NOT_FOUND" => NotFound,
     /// The last token that may do everything cannot be revoked.
     LastRootToken = "LAST_ROOT_TOKEN" => FailedPrecondition,
+    /// A token that would end before it begins.
+    TokenLifetime = "TOKEN_LIFETIME" => InvalidArgument,
 
     // Seal and ceremonies.
     /// It is a member already; `init` is for a fresh node.
@@ -144,6 +166,10 @@ reasons! {
     CeremonyNotFound = "CEREMONY_NOT_FOUND" => NotFound,
     /// The cluster's admission policy does not allow this.
     AdmissionPolicy = "ADMISSION_POLICY" => FailedPrecondition,
+    /// The node is sealed by an operator; only a ceremony or an admission lets it back.
+    SealMarked = "SEAL_MARKED" => FailedPrecondition,
+    /// Nobody has vouched for this process. `operator admit`.
+    NotAdmitted = "NOT_ADMITTED" => FailedPrecondition,
     /// No process of that node has this code.
     CodeUnknown = "CODE_UNKNOWN" => NotFound,
 
@@ -151,17 +177,29 @@ reasons! {
     /// The join token is wrong, spent or too old.
     JoinRefused = "JOIN_REFUSED" => Unauthenticated,
     /// No such member.
-    MemberNotFound = "MEMBER_NOT_FOUND" => NotFound,
-    /// The node, or its key, belongs to the cluster already with another data directory. It must join anew.
-    MemberExists = "MEMBER_EXISTS" => AlreadyExists,
+    NodeNotFound = "NODE_NOT_FOUND" => NotFound,
+    /// Another data directory runs under this node's number. It must join anew.
+    OtherIncarnation = "OTHER_INCARNATION" => FailedPrecondition,
     /// The cluster has as many members as it may have.
-    ClusterFull = "CLUSTER_FULL" => FailedPrecondition,
+    MembersMax = "MEMBERS_MAX" => FailedPrecondition,
+    /// Node numbers have run out.
+    NodesExhausted = "NODES_EXHAUSTED" => FailedPrecondition,
     /// The last member cannot be removed.
     LastMember = "LAST_MEMBER" => FailedPrecondition,
     /// A change of the membership is under way. Ask again soon.
     MembershipBusy = "MEMBERSHIP_BUSY" => Aborted,
     /// No other unsealed member is far enough to lead.
     NoSuccessor = "NO_SUCCESSOR" => FailedPrecondition,
+
+    // The ledger.
+    /// An audit head went backwards, or changed.
+    AnchorBackwards = "ANCHOR_BACKWARDS" => FailedPrecondition,
+    /// The horizon of request ids only rises, and never above what is applied.
+    Horizon = "HORIZON" => FailedPrecondition,
+    /// A record of this name exists.
+    RecordExists = "RECORD_EXISTS" => AlreadyExists,
+    /// A record that this depends on is missing or does not open.
+    RecordLost = "RECORD_LOST" => DataLoss,
 }
 
 /// A text that this version knows no reason for; a newer server's.

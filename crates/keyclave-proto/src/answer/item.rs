@@ -123,10 +123,10 @@ mod tests {
 
     #[test]
     fn an_item_refused_keeps_reason_and_code() {
-        let error = v1::ItemError::new(Reason::OtherKey, "names another key");
-        assert_eq!(error.code, i32::from(Reason::OtherKey.code()));
+        let error = v1::ItemError::new(Reason::WrongKey, "names another key");
+        assert_eq!(error.code, i32::from(Reason::WrongKey.code()));
         let read = AnsweredItem::<Plaintext>::try_from(v1::DecryptOutcome::new(Err(error))).unwrap();
-        assert_eq!(read.unwrap_err().known_reason(), Some(Reason::OtherKey));
+        assert_eq!(read.unwrap_err().known_reason(), Some(Reason::WrongKey));
     }
 
     #[test]

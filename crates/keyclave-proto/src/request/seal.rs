@@ -11,6 +11,8 @@ use crate::v1;
 const ENCRYPTED_SHARE_BYTES_MAX: usize = 1024;
 /// Characters of a code as it may be typed.
 const CODE_BYTES_MAX: usize = 64;
+/// First byte of what a share is given for.
+const TERMS_FORMAT: u8 = 0x01;
 
 /// A share that only one process can read.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,6 +49,31 @@ pub struct ResetCeremony {
     pub ceremony: CeremonyId,
     /// What allows it while the node is sealed.
     pub share: Option<EncryptedShare>,
+}
+
+impl SubmitShare {
+    /// The associated data under which the share is encrypted; see [`submit_terms`].
+    pub fn terms(&self) -> Vec<u8> {
+        submit_terms(self.vouch, self.admit_all_members)
+    }
+}
+
+impl ResetCeremony {
+    /// The associated data under which the share is encrypted; see [`reset_terms`].
+    pub fn terms(&self) -> Vec<u8> {
+        reset_terms(self.ceremony)
+    }
+}
+
+/// What a share is given for, as the associated data of its encryption: format (1) ‖ 0x01 ‖ vouch (1) ‖ all members
+/// (1). Whoever relays a share can neither change these nor make it reset a ceremony.
+pub fn submit_terms(vouch: bool, admit_all_members: bool) -> Vec<u8> {
+    vec![TERMS_FORMAT, 0x01, u8::from(vouch), u8::from(admit_all_members)]
+}
+
+/// The same for a share that ends a ceremony: format (1) ‖ 0x02 ‖ ceremony id (16).
+pub fn reset_terms(ceremony: CeremonyId) -> Vec<u8> {
+    [&[TERMS_FORMAT, 0x02], ceremony.as_bytes().as_slice()].concat()
 }
 
 impl TryFrom<v1::SubmitShareRequest> for SubmitShare {
@@ -144,6 +171,14 @@ mod tests {
         assert_eq!(submit(1025, 32).unwrap_err().field, "encrypted_share");
         assert_eq!(submit(100, 31).unwrap_err().field, "boot_public_key");
         assert_eq!(format!("{:?}", submit(1, 32).unwrap().share), "EncryptedShare { .. }");
+    }
+
+    #[test]
+    fn golden_terms_stay() {
+        assert_eq!(submit_terms(true, false), [1, 1, 1, 0]);
+        assert_eq!(submit_terms(false, true), [1, 1, 0, 1]);
+        let reset = reset_terms(CeremonyId::from_bytes([7; 16]));
+        assert_eq!(reset, [&[1, 2][..], &[7; 16]].concat());
     }
 
     #[test]
