@@ -1,0 +1,68 @@
+//! Base62 of fixed width: 0-9A-Za-z, big-endian, zero-padded, without a table and without a branch on a value,
+//! because what it spells is mostly a secret.
+//!
+//! Called by `token`, and by joining for the CA's fingerprint. Each number has one spelling of each width.
+
+use zeroize::Zeroize;
+
+/// Letters of 256 bits.
+pub const LETTERS_OF_32_BYTES: usize = 43;
+
+/// Appends `number` in as many letters as fill `width`.
+pub fn encode_into<const BYTES: usize>(number: &[u8; BYTES], width: usize, text: &mut String) {
+    let mut number = *number;
+    let mut letters = [0_u8; LETTERS_OF_32_BYTES];
+    for to in letters.iter_mut().take(width).rev() {
+        let mut remainder = 0_u32;
+        for byte in &mut number {
+            let dividend = remainder << 8 | u32::from(*byte);
+            *byte = (dividend / 62) as u8;
+            remainder = dividend % 62;
+        }
+        *to = letter(remainder as u8);
+    }
+    text.extend(letters.iter().take(width).map(|letter| char::from(*letter)));
+    number.zeroize();
+    letters.zeroize();
+}
+
+/// The number that `text` spells, or None if a letter is foreign or the number needs more than `BYTES`.
+pub fn decode<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
+    let mut number = [0_u8; BYTES];
+    let mut wrong = 0;
+    for character in text.bytes() {
+        let (value, foreign) = value(character);
+        let mut carry = u32::from(value);
+        for byte in number.iter_mut().rev() {
+            let sum = u32::from(*byte) * 62 + carry;
+            *byte = sum as u8;
+            carry = sum >> 8;
+        }
+        wrong |= carry | u32::from(foreign);
+    }
+    if wrong == 0 {
+        Some(number)
+    } else {
+        number.zeroize();
+        None
+    }
+}
+
+fn letter(value: u8) -> u8 {
+    // 1 from 10 up and from 36 up.
+    let (upper, lower) = (9_u8.wrapping_sub(value) >> 7, 35_u8.wrapping_sub(value) >> 7);
+    b'0' + value + upper * (b'A' - b'9' - 1) + lower * (b'a' - b'Z' - 1)
+}
+
+/// The value of a letter, and non-zero if it is none.
+fn value(character: u8) -> (u8, u8) {
+    let within = |low: u8, high: u8| {
+        let outside = (character.wrapping_sub(low) | high.wrapping_sub(character)) >> 7;
+        (outside ^ 1).wrapping_neg()
+    };
+    let (digit, upper, lower) = (within(b'0', b'9'), within(b'A', b'Z'), within(b'a', b'z'));
+    let value = (digit & character.wrapping_sub(b'0'))
+        | (upper & character.wrapping_sub(b'A').wrapping_add(10))
+        | (lower & character.wrapping_sub(b'a').wrapping_add(36));
+    (value, !(digit | upper | lower))
+}
