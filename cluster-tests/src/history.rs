@@ -130,6 +130,11 @@ pub enum Event {
         /// Which node.
         node: u64,
     },
+    /// The run could not go on, or did not come to where it should.
+    Broken {
+        /// Why.
+        why: String,
+    },
     /// All faults have ended; from here the cluster must heal.
     FaultsEnded,
     /// After the faults a write was acknowledged at every node's state.

@@ -13,3 +13,4 @@ compile_error!(
 
 pub mod history;
 pub mod invariants;
+pub mod sim;

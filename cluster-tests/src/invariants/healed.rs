@@ -5,6 +5,16 @@ use crate::history::{Event, Recorded};
 
 /// Judges the end of the history.
 pub fn check(history: &[Recorded]) -> Verdict {
+    let broken: Vec<String> = history
+        .iter()
+        .filter_map(|recorded| match &recorded.event {
+            Event::Broken { why } => Some(why.clone()),
+            _ => None,
+        })
+        .collect();
+    if !broken.is_empty() {
+        return Verdict::Violated(broken);
+    }
     let ended = history.iter().position(|recorded| recorded.event == Event::FaultsEnded);
     let healed = history.iter().rposition(|recorded| recorded.event == Event::Healed);
     match (ended, healed) {
@@ -27,5 +37,10 @@ mod tests {
         assert!(matches!(check(&history(&[Event::Healed, Event::FaultsEnded])), Verdict::Violated(_)));
         assert!(matches!(check(&history(&[Event::FaultsEnded])), Verdict::Violated(_)));
         assert!(matches!(check(&history(&[])), Verdict::Unknown(_)));
+        let broken = Event::Broken { why: "x".to_owned() };
+        assert!(matches!(
+            check(&history(&[broken, Event::FaultsEnded, Event::Healed])),
+            Verdict::Violated(_)
+        ));
     }
 }

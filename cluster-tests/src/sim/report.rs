@@ -1,0 +1,100 @@
+//! What one run says at its end, as one line of JSON that `cargo xtask sim` reads.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::schedule::Fault;
+use crate::history::{self, Answer, Event, Recorded};
+use crate::invariants::{self, Verdict};
+
+/// The line.
+#[derive(Serialize, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: u64,
+    /// Hash of the history.
+    pub hash: String,
+    /// Simulated milliseconds.
+    pub simulated_ms: u64,
+    /// Acknowledged transactions.
+    pub acknowledged: usize,
+    /// Acts that were answered.
+    pub answered: usize,
+    /// Acts that were not.
+    pub unanswered: usize,
+    /// How often each class of faults happened.
+    pub faults: BTreeMap<String, u64>,
+    /// What each invariant says.
+    pub verdicts: BTreeMap<&'static str, String>,
+}
+
+/// Breaches that are printed per invariant.
+const BREACHES_MAX: usize = 5;
+
+impl Report {
+    /// Judges a history.
+    pub fn of(seed: u64, nodes: u64, history: &[Recorded]) -> Result<Self, serde_json::Error> {
+        let count = |matches: fn(&Event) -> bool| history.iter().filter(|r| matches(&r.event)).count();
+        let acknowledged =
+            count(|event| matches!(event, Event::Answered { answer: Answer::Committed { .. }, .. }));
+        let answered = count(|event| matches!(event, Event::Answered { .. }));
+        let invoked = count(|event| matches!(event, Event::Invoked { .. }));
+        let verdicts = invariants::ALL.iter().map(|(name, check)| (*name, told(check(history)))).collect();
+        Ok(Self {
+            seed,
+            nodes,
+            hash: history::hash(history)?,
+            simulated_ms: history.last().map_or(0, |last| last.at_ms),
+            acknowledged,
+            answered,
+            unanswered: invoked.saturating_sub(answered),
+            faults: faults(history),
+            verdicts,
+        })
+    }
+
+    /// Whether every invariant held.
+    pub fn is_good(&self) -> bool {
+        self.verdicts.values().all(|verdict| verdict == "held")
+    }
+}
+
+fn told(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Held => "held".to_owned(),
+        Verdict::Unknown(why) => format!("unknown: {why}"),
+        Verdict::Violated(breaches) => {
+            let shown: Vec<&str> = breaches.iter().take(BREACHES_MAX).map(String::as_str).collect();
+            format!("violated ({} times): {}", breaches.len(), shown.join("; "))
+        }
+    }
+}
+
+fn faults(history: &[Recorded]) -> BTreeMap<String, u64> {
+    let mut faults: BTreeMap<String, u64> =
+        Fault::CLASSES.iter().map(|class| ((*class).to_owned(), 0)).collect();
+    for recorded in history {
+        if let Event::Fault { class, .. } = &recorded.event {
+            *faults.entry(class.clone()).or_default() += 1;
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_counts_faults_that_never_happened_too() {
+        let fault = Event::Fault { class: "crash".to_owned(), node: 1 };
+        let history = [Recorded { at_ms: 5, event: fault }];
+        let report = Report::of(1, 3, &history).unwrap();
+        assert_eq!(report.faults.get("crash"), Some(&1));
+        assert_eq!(report.faults.get("power-loss"), Some(&0));
+        assert!(!report.is_good(), "a run in which nothing could be judged is not good");
+    }
+}

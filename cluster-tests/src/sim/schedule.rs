@@ -1,0 +1,228 @@
+//! Which faults a run has, drawn from its seed before it begins. What depends on the run (who leads) is left open
+//! and decided when the moment comes.
+
+use super::dice::Dice;
+
+/// A node that a fault is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whom {
+    /// This one.
+    Node(u64),
+    /// Whoever leads at that moment.
+    Leader,
+}
+
+/// One fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// One node and all others hear nothing of each other.
+    CutOff {
+        /// Which.
+        whom: Whom,
+    },
+    /// Two nodes hear nothing of each other.
+    CutPair {
+        /// One.
+        one: u64,
+        /// Other.
+        other: u64,
+    },
+    /// One node is not heard by the others but hears them, or the other way round.
+    CutOneWay {
+        /// Which.
+        whom: Whom,
+        /// Whether it is the one not heard.
+        mute: bool,
+    },
+    /// What two nodes send each other arrives late.
+    Hold {
+        /// One.
+        one: u64,
+        /// Other.
+        other: u64,
+    },
+    /// The nodes are cut into halves that overlap in one node.
+    Overlap {
+        /// The node that hears everybody.
+        bridge: u64,
+    },
+    /// A node's process ends and comes back; what was not synced is lost, but for a part of it.
+    Crash {
+        /// Which.
+        whom: Whom,
+    },
+    /// Every node loses power at the same moment.
+    PowerLoss,
+    /// A node is away for so long that its log is gone elsewhere when it returns.
+    LongOutage {
+        /// Which.
+        whom: Whom,
+    },
+    /// A node's disk fails its next sync: the node must stop.
+    SyncError {
+        /// Which.
+        whom: Whom,
+    },
+    /// A node's disk takes no writes: the node must stop.
+    DiskFull {
+        /// Which.
+        whom: Whom,
+    },
+    /// A node is sealed and unsealed later.
+    Seal {
+        /// Which.
+        whom: Whom,
+    },
+    /// The leader is asked to hand over.
+    HandOver,
+    /// The leader is asked for a checkpoint, a snapshot and a purge.
+    Checkpoint,
+}
+
+impl Fault {
+    /// Its class in the report.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::CutOff { whom: Whom::Leader } => "cut-off-leader",
+            Self::CutOff { whom: Whom::Node(_) } => "cut-off",
+            Self::CutPair { .. } => "cut-pair",
+            Self::CutOneWay { mute: true, .. } => "cut-mute",
+            Self::CutOneWay { mute: false, .. } => "cut-deaf",
+            Self::Hold { .. } => "hold",
+            Self::Overlap { .. } => "overlapping-halves",
+            Self::Crash { whom: Whom::Leader } => "crash-leader",
+            Self::Crash { whom: Whom::Node(_) } => "crash",
+            Self::PowerLoss => "power-loss",
+            Self::LongOutage { .. } => "long-outage",
+            Self::SyncError { .. } => "sync-error",
+            Self::DiskFull { .. } => "disk-full",
+            Self::Seal { .. } => "seal",
+            Self::HandOver => "hand-over",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+
+    /// Every class there is, so that a report also names what did not happen.
+    pub const CLASSES: &'static [&'static str] = &[
+        "cut-off-leader",
+        "cut-off",
+        "cut-pair",
+        "cut-mute",
+        "cut-deaf",
+        "hold",
+        "overlapping-halves",
+        "crash-leader",
+        "crash",
+        "power-loss",
+        "long-outage",
+        "sync-error",
+        "disk-full",
+        "seal",
+        "hand-over",
+        "checkpoint",
+    ];
+}
+
+/// A fault, its moment, and how long it lasts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Planned {
+    /// Simulated milliseconds since the faults began.
+    pub at_ms: u64,
+    /// How long until it is undone.
+    pub for_ms: u64,
+    /// What.
+    pub fault: Fault,
+}
+
+/// How long faults are made.
+pub const FAULTS_MS: u64 = 25_000;
+/// Longest rest between two faults.
+const REST_MS_MAX: u64 = 2_500;
+
+/// The faults of a seed, in the order of their moments. Several may be under way at a time.
+pub fn draw(seed: u64, nodes: u64) -> Vec<Planned> {
+    let mut dice = Dice::new(seed, "faults");
+    let mut planned = Vec::new();
+    // Some runs are calm and some are rough: a cluster that is never left alone shows less than one that recovers.
+    let rest_ms = dice.between(300, REST_MS_MAX);
+    let mut at_ms = dice.between(0, 1_000);
+    while at_ms < FAULTS_MS {
+        let fault = fault(&mut dice, nodes);
+        planned.push(Planned { at_ms, for_ms: duration(&mut dice, &fault), fault });
+        at_ms += dice.between(50, 2 * rest_ms);
+    }
+    planned
+}
+
+fn fault(dice: &mut Dice, nodes: u64) -> Fault {
+    let whom = if dice.one_in(2) { Whom::Leader } else { Whom::Node(dice.between(1, nodes + 1)) };
+    let one = dice.between(1, nodes + 1);
+    let other = 1 + (one - 1 + dice.between(1, nodes)) % nodes;
+    match dice.between(0, 26) {
+        0..3 => Fault::CutOff { whom },
+        3..5 => Fault::CutPair { one, other },
+        5..7 => Fault::CutOneWay { whom, mute: dice.one_in(2) },
+        7..9 => Fault::Hold { one, other },
+        9 => Fault::Overlap { bridge: one },
+        10..14 => Fault::Crash { whom },
+        14..16 => Fault::PowerLoss,
+        16..18 => Fault::LongOutage { whom },
+        18 => Fault::SyncError { whom },
+        19 => Fault::DiskFull { whom },
+        20..22 => Fault::Seal { whom },
+        22..24 => Fault::HandOver,
+        _ => Fault::Checkpoint,
+    }
+}
+
+fn duration(dice: &mut Dice, fault: &Fault) -> u64 {
+    match fault {
+        // Also flapping faster than an election, and cuts that outlast several.
+        Fault::CutOff { .. } | Fault::CutPair { .. } | Fault::CutOneWay { .. } | Fault::Overlap { .. } => {
+            if dice.one_in(3) {
+                dice.between(100, 800)
+            } else {
+                dice.between(1_000, 8_000)
+            }
+        }
+        Fault::Hold { .. } => dice.between(200, 2_500),
+        Fault::Crash { .. } | Fault::SyncError { .. } | Fault::DiskFull { .. } => dice.between(100, 4_000),
+        Fault::PowerLoss => dice.between(100, 1_000),
+        Fault::LongOutage { .. } => dice.between(6_000, 12_000),
+        Fault::Seal { .. } => dice.between(1_000, 6_000),
+        Fault::HandOver | Fault::Checkpoint => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn one_seed_gives_one_schedule() {
+        assert_eq!(draw(7, 3), draw(7, 3));
+        assert_ne!(draw(7, 3), draw(8, 3));
+    }
+
+    #[test]
+    fn every_class_is_drawn_within_a_hundred_seeds_and_is_listed() {
+        let drawn: BTreeSet<&str> =
+            (0..100).flat_map(|seed| draw(seed, 3)).map(|planned| planned.fault.class()).collect();
+        assert_eq!(drawn, Fault::CLASSES.iter().copied().collect());
+    }
+
+    #[test]
+    fn faults_are_about_nodes_that_exist_and_pairs_are_two() {
+        for planned in (0..200).flat_map(|seed| draw(seed, 5)) {
+            match planned.fault {
+                Fault::CutPair { one, other } | Fault::Hold { one, other } => {
+                    assert!(one != other && (1..=5).contains(&one) && (1..=5).contains(&other));
+                }
+                Fault::CutOff { whom: Whom::Node(node) } => assert!((1..=5).contains(&node)),
+                _ => {}
+            }
+        }
+    }
+}
