@@ -139,15 +139,17 @@ impl Connections {
         self.close_where(|info, origin| origin == Origin::Ours && info.node == node && info.kind == kind);
     }
 
+    /// `ends` is asked outside the lock, so that a directory may have locks of its own.
     fn close_where(&self, ends: impl Fn(&PeerInfo, Origin) -> bool) {
+        let living: Vec<(u64, Arc<Living>)> =
+            self.register().living.iter().map(|(number, living)| (*number, Arc::clone(living))).collect();
+        let ending = living.into_iter().filter(|(_, living)| ends(&living.info, living.origin));
+        let ending: Vec<_> = ending.collect();
         let mut register = self.register();
-        register.living.retain(|_, living| {
-            let ends = ends(&living.info, living.origin);
-            if ends {
-                living.close();
-            }
-            !ends
-        });
+        for (number, living) in ending {
+            living.close();
+            register.living.remove(&number);
+        }
         self.publish(&register);
     }
 

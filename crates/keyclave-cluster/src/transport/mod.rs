@@ -38,8 +38,11 @@ pub mod peers;
 
 pub mod raft_calls;
 pub mod raft_service;
+mod raft_transport;
 
 pub mod serve;
 
+#[cfg(test)]
+mod attacks;
 #[cfg(test)]
 mod testing;

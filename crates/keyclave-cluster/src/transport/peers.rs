@@ -4,7 +4,7 @@
 //! Called by the Raft half, and by the node for forwarding, rejoin and ceremonies. A channel belongs to one member
 //! with one key; after membership changes it refuses, and a new one must be asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -101,6 +101,11 @@ impl<W: Wire> Peers<W> {
     pub(crate) fn has_keyed(&self, node: NodeId) -> bool {
         let establish = &self.shared.establish;
         establish.unsealed() && establish.connections().keyed_with(node)
+    }
+
+    /// The members that at least one keyed connection reaches at this moment, whoever dialled it.
+    pub fn keyed_members(&self) -> BTreeSet<NodeId> {
+        self.shared.establish.connections().keyed()
     }
 
     /// The members to which this node has dialled no keyed connection that stands; none while it is sealed.

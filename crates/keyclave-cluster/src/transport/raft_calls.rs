@@ -3,10 +3,12 @@
 //! The Raft half calls it. Sealed nodes need Raft too, so where no keyed connection stands, a plain one serves;
 //! every answer says over which it came, because less is believed of a plain one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::Stream;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt};
 use keyclave_proto::peer::v1 as wire;
 use keyclave_proto::peer::v1::install_snapshot_request::Part;
 use keyclave_proto::peer::v1::leadership_service_client::LeadershipServiceClient;
@@ -16,10 +18,12 @@ use keyclave_types::position::{Generation, Position};
 use keyclave_types::time::UnixMillis;
 use tonic::Status;
 
+use crate::peer::{Campaign, LeaderSeen};
+
 use super::call::CallError;
 use super::gate::GateReason;
 use super::peers::{PeerChannel, Peers};
-use super::raft_service::{LEADER, LeaderSeen, RAFT_MESSAGE_BYTES_MAX};
+use super::raft_service::{LEADER, RAFT_MESSAGE_BYTES_MAX};
 use super::wire::Wire;
 
 /// How often members without a keyed connection are tried again.
@@ -27,6 +31,9 @@ pub const KEYED_TRIED_EVERY_MS: u64 = 500;
 
 /// The time limit of such a trial, connecting included.
 const KEYED_TRIAL_MS_MAX: u64 = 2_500;
+
+/// The time limit of a whole snapshot; what usually ends one that hangs is the limit of a step.
+const SNAPSHOT_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// An answer and how it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,9 +58,11 @@ impl<W: Wire> Peers<W> {
         payload: Vec<u8>,
         limit: Duration,
     ) -> Result<Heard<Vec<u8>>, CallError> {
-        let heard = self.unary(node, limit, async |channel: PeerChannel| {
-            let request = wire::AppendRequest { payload: payload.clone() };
-            channel.call(limit, |channel| async move { raft(channel).append(request).await }).await
+        let request = wire::AppendRequest { payload };
+        let heard = self.unary(node, limit, move |channel, limit| {
+            let request = request.clone();
+            let call = |channel| async move { raft(channel).append(request).await };
+            async move { channel.call(limit, call).await }.boxed()
         });
         heard.await.map(|heard| heard.map(|response| response.payload))
     }
@@ -65,15 +74,17 @@ impl<W: Wire> Peers<W> {
         payload: Vec<u8>,
         limit: Duration,
     ) -> Result<Heard<Vec<u8>>, CallError> {
-        let heard = self.unary(node, limit, async |channel: PeerChannel| {
-            let request = wire::VoteRequest { payload: payload.clone() };
-            channel.call(limit, |channel| async move { raft(channel).vote(request).await }).await
+        let request = wire::VoteRequest { payload };
+        let heard = self.unary(node, limit, move |channel, limit| {
+            let request = request.clone();
+            let call = |channel| async move { raft(channel).vote(request).await };
+            async move { channel.call(limit, call).await }.boxed()
         });
         heard.await.map(|heard| heard.map(|response| response.payload))
     }
 
-    /// Streams a snapshot and returns the answer's payload. `limit` is for all of it. `chunks` that end early must
-    /// end the stream with what makes the receiver notice: its digest.
+    /// Streams a snapshot and returns the answer's payload. `limit` is for each step, not for the whole: between
+    /// two chunks that leave, and from the last one to the answer.
     pub async fn install_snapshot(
         &self,
         node: NodeId,
@@ -82,17 +93,24 @@ impl<W: Wire> Peers<W> {
         limit: Duration,
     ) -> Result<Heard<Vec<u8>>, CallError> {
         let (channel, keyed) = self.lane(node)?;
+        let left = Arc::new(AtomicU64::new(0));
+        let leaving = Arc::clone(&left);
         let parts =
             futures::stream::once(std::future::ready(Part::Head(head))).chain(chunks.map(Part::Chunk));
-        let requests = parts.map(|part| wire::InstallSnapshotRequest { part: Some(part) });
-        let sent =
-            channel.call(limit, |channel| async move { raft(channel).install_snapshot(requests).await });
-        sent.await.map(|response| Heard { answer: response.payload, keyed })
+        let requests = parts.map(move |part| {
+            leaving.fetch_add(1, Ordering::Relaxed);
+            wire::InstallSnapshotRequest { part: Some(part) }
+        });
+        let send = |channel| async move { raft(channel).install_snapshot(requests).await };
+        let sending = async move { channel.call(SNAPSHOT_LIMIT, send).await }.boxed();
+        let response = while_it_moves(sending, left, limit).await?;
+        Ok(Heard { answer: response.payload, keyed })
     }
 
     /// Asks whether `node` sees a live leader.
     pub async fn leader_seen(&self, node: NodeId, limit: Duration) -> Result<Heard<LeaderSeen>, CallError> {
-        let heard = self.unary(node, limit, async |channel: PeerChannel| leader_seen(&channel, limit).await);
+        let heard = self
+            .unary(node, limit, |channel, limit| async move { leader_seen(&channel, limit).await }.boxed());
         heard.await
     }
 
@@ -102,9 +120,10 @@ impl<W: Wire> Peers<W> {
         node: NodeId,
         limit: Duration,
     ) -> Result<Heard<Position>, CallError> {
-        let heard = self.unary(node, limit, async |channel: PeerChannel| {
-            let request = wire::SealRecordIndexRequest {};
-            channel.call(limit, |channel| async move { raft(channel).seal_record_index(request).await }).await
+        let request = wire::SealRecordIndexRequest {};
+        let heard = self.unary(node, limit, move |channel, limit| {
+            let call = move |channel| async move { raft(channel).seal_record_index(request).await };
+            async move { channel.call(limit, call).await }.boxed()
         });
         let position = |response: wire::SealRecordIndexResponse| Position {
             generation: Generation(response.generation),
@@ -114,13 +133,8 @@ impl<W: Wire> Peers<W> {
     }
 
     /// Asks `node`, over a keyed connection, to stand for election.
-    pub async fn campaign(
-        &self,
-        node: NodeId,
-        term: u64,
-        last_index: u64,
-        limit: Duration,
-    ) -> Result<(), CallError> {
+    pub async fn campaign(&self, node: NodeId, campaign: Campaign, limit: Duration) -> Result<(), CallError> {
+        let Campaign { term, last_index } = campaign;
         let channel = self.keyed(node).map_err(CallError::Refused)?;
         let request = wire::CampaignRequest { term, last_index };
         let asked = channel.call(limit, |channel| async move {
@@ -146,7 +160,7 @@ impl<W: Wire> Peers<W> {
             let trials = self.without_keyed().into_iter().filter_map(|node| self.keyed(node).ok());
             let limit = Duration::from_millis(KEYED_TRIAL_MS_MAX);
             // Any call connects; what is answered does not matter here, and a refusal is tried again.
-            let trials = trials.map(async |channel| leader_seen(&channel, limit).await);
+            let trials = trials.map(|channel| async move { leader_seen(&channel, limit).await });
             futures::future::join_all(trials).await;
             tokio::time::sleep(Duration::from_millis(KEYED_TRIED_EVERY_MS)).await;
         }
@@ -157,20 +171,18 @@ impl<W: Wire> Peers<W> {
         &self,
         node: NodeId,
         limit: Duration,
-        call: impl AsyncFn(PeerChannel) -> Result<T, CallError>,
+        call: impl Fn(PeerChannel, Duration) -> BoxFuture<'static, Result<T, CallError>>,
     ) -> Result<Heard<T>, CallError> {
         let begun = tokio::time::Instant::now();
         let (channel, keyed) = self.lane(node)?;
-        let first = call(channel).await;
+        let first = call(channel, limit).await;
         let other = match &first {
             Err(error) if keyed && error.lacks_only_proof() => self.plain(node),
             Err(CallError::Gate(GateReason::NeedsKeyed)) if !keyed => self.keyed(node),
             _ => return first.map(|answer| Heard { answer, keyed }),
         };
         let left = limit.saturating_sub(begun.elapsed());
-        let other = other.map_err(CallError::Refused)?;
-        let second = tokio::time::timeout(left, call(other)).await;
-        let answer = second.unwrap_or(Err(CallError::Deadline { limit }))?;
+        let answer = call(other.map_err(CallError::Refused)?, left).await?;
         Ok(Heard { answer, keyed: !keyed })
     }
 
@@ -186,6 +198,26 @@ impl<W: Wire> Peers<W> {
 impl<T> Heard<T> {
     fn map<U>(self, change: impl FnOnce(T) -> U) -> Heard<U> {
         Heard { answer: change(self.answer), keyed: self.keyed }
+    }
+}
+
+/// Waits for `sending` as long as `left` grows within every `limit`.
+async fn while_it_moves<T>(
+    sending: impl Future<Output = Result<T, CallError>>,
+    left: Arc<AtomicU64>,
+    limit: Duration,
+) -> Result<T, CallError> {
+    let mut sending = std::pin::pin!(sending);
+    let mut seen = left.load(Ordering::Relaxed);
+    loop {
+        if let Ok(outcome) = tokio::time::timeout(limit, &mut sending).await {
+            return outcome;
+        }
+        let moved = left.load(Ordering::Relaxed);
+        if moved == seen {
+            return Err(CallError::Deadline { limit });
+        }
+        seen = moved;
     }
 }
 

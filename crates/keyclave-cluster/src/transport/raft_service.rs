@@ -16,15 +16,14 @@ use keyclave_types::time::UnixMillis;
 use tonic::service::RoutesBuilder;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::peer::{CHUNK_BYTES_MAX, Campaign, LeaderSeen};
+
 use super::connection::PeerInfo;
 use super::gate::GateReason;
 use super::handshake::Kind;
 
 /// One Raft message, snapshot chunks included.
 pub const RAFT_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// One chunk of a snapshot; the sender makes them smaller.
-pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long a snapshot's sender may be silent between two chunks.
 pub const SNAPSHOT_SILENCE_MS_MAX: u64 = 10_000;
@@ -39,17 +38,6 @@ pub struct Sender {
     pub node: NodeId,
     /// Whether both ends proved the keyring.
     pub keyed: bool,
-}
-
-/// What the receiver sees of a leader.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LeaderSeen {
-    /// Whether a live one is seen. A leader that is handing over sees none.
-    pub live: bool,
-    /// The last one that was seen.
-    pub leader: Option<NodeId>,
-    /// The term of the receiver's vote.
-    pub term: u64,
 }
 
 /// Why the Raft half answers a call with no payload.
@@ -140,12 +128,11 @@ pub trait RaftHandler: Send + Sync + 'static {
     /// As leader, confirms the commit index with a quorum.
     fn seal_record_index(&self, sender: Sender)
     -> impl Future<Output = Result<Position, RaftRefusal>> + Send;
-    /// Stands for election, since the leader of `term`, which has the log up to `last_index`, hands over.
+    /// Stands for election, since the sender hands over.
     fn campaign(
         &self,
         sender: Sender,
-        term: u64,
-        last_index: u64,
+        campaign: Campaign,
     ) -> impl Future<Output = Result<(), RaftRefusal>> + Send;
 }
 
@@ -164,7 +151,7 @@ pub enum ChunkError {
     #[error("no chunk within {SNAPSHOT_SILENCE_MS_MAX} ms")]
     Silent,
     /// A chunk is too large.
-    #[error("a chunk of {bytes} bytes is larger than {SNAPSHOT_CHUNK_BYTES_MAX}")]
+    #[error("a chunk of {bytes} bytes is larger than {CHUNK_BYTES_MAX}")]
     Large {
         /// Its length.
         bytes: usize,
@@ -178,7 +165,7 @@ impl SnapshotChunks {
     /// The next chunk; `None` when the sender has sent all.
     pub async fn next(&mut self) -> Option<Result<Vec<u8>, ChunkError>> {
         match next_part(&mut self.stream).await {
-            Ok(Some(Part::Chunk(bytes))) if bytes.len() > SNAPSHOT_CHUNK_BYTES_MAX => {
+            Ok(Some(Part::Chunk(bytes))) if bytes.len() > CHUNK_BYTES_MAX => {
                 Some(Err(ChunkError::Large { bytes: bytes.len() }))
             }
             Ok(Some(Part::Chunk(bytes))) => Some(Ok(bytes)),
@@ -287,7 +274,7 @@ impl<H: RaftHandler> LeadershipService for RaftDoor<H> {
     ) -> Result<Response<wire::CampaignResponse>, Status> {
         let sender = sender(&request)?;
         let wire::CampaignRequest { term, last_index } = request.into_inner();
-        self.handler.campaign(sender, term, last_index).await?;
+        self.handler.campaign(sender, Campaign { term, last_index }).await?;
         Ok(Response::new(wire::CampaignResponse {}))
     }
 

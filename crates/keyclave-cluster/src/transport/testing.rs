@@ -1,4 +1,8 @@
-//! What this room's tests stand on: members, keys and a directory that can change.
+//! What this room's tests stand on: members, keys, a directory that can change, and ([`memory`], [`station`]) whole
+//! nodes on a wire in memory.
+
+pub(crate) mod memory;
+pub(crate) mod station;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -113,6 +117,11 @@ impl TestKeys {
 
     pub(crate) fn sealed() -> Self {
         Self { keys: Mutex::new(None) }
+    }
+
+    /// As after a ceremony, or with `sealed()`, after a seal.
+    pub(crate) fn become_like(&self, other: Self) {
+        *self.keys.lock().unwrap() = other.keys.into_inner().unwrap();
     }
 }
 

@@ -346,3 +346,6 @@ impl ClientCertVerifier for Verifier {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

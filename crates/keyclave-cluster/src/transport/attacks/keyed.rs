@@ -1,0 +1,215 @@
+//! Keyed and plain: who gets through to which service, and for how long.
+
+use tonic::Code;
+
+use crate::transport::call::CallError;
+use crate::transport::gate::GateReason;
+use crate::transport::handshake::Kind;
+use crate::transport::refused::Refused;
+use crate::transport::testing::memory::Network;
+use crate::transport::testing::station::{LIMIT, Station, address, forward_over};
+use crate::transport::testing::{TestKeys, block, node};
+
+#[test]
+fn only_a_keyed_connection_reaches_a_service_that_needs_proof() {
+    block(async {
+        let network = Network::default();
+        let (a, b) = pair(&network, TestKeys::one(42), TestKeys::one(42));
+        assert_eq!(a.forward(2, Kind::Keyed).await.unwrap(), b"request");
+        assert!(matches!(a.forward(2, Kind::Plain).await, Err(CallError::Gate(GateReason::NeedsKeyed))));
+        assert!(a.append(2).await.is_ok());
+        assert_eq!(b.refused(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_member_without_the_keyring_is_heard_for_raft_and_nothing_else() {
+    block(async {
+        let network = Network::default();
+        for keys in [TestKeys::sealed(), TestKeys::one(1)] {
+            let (a, b) = pair(&network, keys, TestKeys::one(42));
+            assert!(a.forward(2, Kind::Keyed).await.unwrap_err().lacks_only_proof());
+            assert!(matches!(a.forward(2, Kind::Plain).await, Err(CallError::Gate(GateReason::NeedsKeyed))));
+            assert!(!a.append(2).await.unwrap(), "and its word is known to be unproven");
+            assert!(
+                b.raft.heard.lock().unwrap().iter().all(|sender| sender.node == node(1) && !sender.keyed)
+            );
+            assert!(b.connections.keyed().is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_caller_learns_our_own_reason_through_tonic() {
+    block(async {
+        let network = Network::default();
+        let (a, _b) = pair(&network, TestKeys::one(42), TestKeys::sealed());
+        let sealed = a.forward(2, Kind::Keyed).await;
+        assert!(matches!(sealed, Err(CallError::Refused(Refused::PeerSealed))), "{sealed:?}");
+        let nobody = a.forward(3, Kind::Keyed).await;
+        assert!(matches!(nobody, Err(CallError::Refused(Refused::Unreachable(_)))), "{nobody:?}");
+        let stranger = a.forward(9, Kind::Keyed).await;
+        assert!(matches!(stranger, Err(CallError::Refused(Refused::NotMember))), "{stranger:?}");
+        let itself = a.forward(1, Kind::Keyed).await;
+        assert!(matches!(itself, Err(CallError::Refused(Refused::Itself))), "{itself:?}");
+    });
+}
+
+#[test]
+fn what_the_peer_itself_says_is_told_apart_from_what_happened_on_the_way() {
+    block(async {
+        let network = Network::default();
+        let (a, _b) = pair(&network, TestKeys::one(42), TestKeys::one(42));
+        let said = a.forward_within(2, Kind::Keyed, b"no", LIMIT).await;
+        assert!(
+            matches!(&said, Err(CallError::Answered(status)) if status.code() == Code::NotFound),
+            "{said:?}"
+        );
+    });
+}
+
+#[test]
+fn a_removed_member_is_refused_on_its_living_connection_before_that_is_ended() {
+    block(async {
+        let network = Network::default();
+        let (a, b) = pair(&network, TestKeys::one(42), TestKeys::one(42));
+        a.forward(2, Kind::Keyed).await.unwrap();
+        a.append(2).await.unwrap();
+        b.directory.remove(1);
+        for refused in [a.forward(2, Kind::Keyed).await.map(drop), a.append(2).await.map(drop)] {
+            assert!(matches!(refused, Err(CallError::Gate(GateReason::NotMember))), "{refused:?}");
+        }
+        b.peers.membership_changed();
+        assert_eq!(b.connections.count(node(1), Kind::Keyed), 0);
+        let refused = a.forward(2, Kind::Keyed).await;
+        assert!(matches!(refused, Err(CallError::Lost(_) | CallError::Refused(_))), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_channel_to_a_removed_member_sends_nothing_more() {
+    block(async {
+        let network = Network::default();
+        let (a, b) = pair(&network, TestKeys::one(42), TestKeys::one(42));
+        let held = a.channel(2, Kind::Keyed).unwrap();
+        forward_over(&held, b"request", LIMIT).await.unwrap();
+        a.directory.replace_key(2);
+        let refused = forward_over(&held, b"request", LIMIT).await;
+        assert!(matches!(refused, Err(CallError::Refused(Refused::NotMember))), "{refused:?}");
+        a.peers.membership_changed();
+        assert!(a.connections.keyed().is_empty());
+        drop(b);
+    });
+}
+
+#[test]
+fn each_new_connection_is_proven_anew() {
+    block(async {
+        let network = Network::default();
+        let (a, b) = pair(&network, TestKeys::one(42), TestKeys::one(42));
+        a.forward(2, Kind::Keyed).await.unwrap();
+        assert_eq!((a.connections.keyed().len(), b.connections.keyed().len()), (1, 1));
+        b.keys.become_like(TestKeys::sealed());
+        b.connections.close_all();
+        let refused = until_refused(&a).await;
+        assert!(matches!(refused, Refused::PeerSealed), "{refused:?}");
+        assert_eq!((a.connections.keyed().len(), b.connections.keyed().len()), (0, 0));
+        b.keys.become_like(TestKeys::one(42));
+        tokio::time::sleep(std::time::Duration::from_millis(201)).await;
+        a.forward(2, Kind::Keyed).await.unwrap();
+    });
+}
+
+#[test]
+fn a_peer_at_another_address_is_found_by_the_next_connection() {
+    block(async {
+        let network = Network::default();
+        let (a, b) = pair(&network, TestKeys::one(42), TestKeys::one(42));
+        a.forward(2, Kind::Keyed).await.unwrap();
+        network.unplug(&address(2));
+        b.connections.close_all();
+        until_refused(&a).await;
+        b.serve(network.listen("moved:1", b.local.key));
+        a.directory.locate(2, "moved:1");
+        tokio::time::sleep(std::time::Duration::from_millis(201)).await;
+        a.forward(2, Kind::Keyed).await.unwrap();
+    });
+}
+
+#[test]
+fn a_call_for_another_data_directory_reaches_no_service() {
+    block(async {
+        let network = Network::default();
+        let (a, mut b) = (
+            Station::in_memory(&network, 1, TestKeys::one(42)),
+            Station::in_memory(&network, 2, TestKeys::one(42)),
+        );
+        b.local.incarnation = keyclave_types::ids::Incarnation::from_bytes([0xaa; 16]);
+        b.plug_in(&network);
+        let refused = a.append(2).await;
+        assert!(matches!(refused, Err(CallError::Gate(GateReason::OtherReceiver))), "{refused:?}");
+        assert!(b.raft.heard.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_dedicated_connection_gives_what_both_ends_may_sign_and_never_comes_back() {
+    block(async {
+        let network = Network::default();
+        let (a, b) = pair(&network, TestKeys::one(42), TestKeys::one(42));
+        let (one, two) =
+            (a.peers.dedicated(node(2)).await.unwrap(), a.peers.dedicated(node(2)).await.unwrap());
+        assert_ne!(one.exporter, two.exporter);
+        let position = one.channel.call(LIMIT, |channel| async move {
+            let request = keyclave_proto::peer::v1::LeaderSeenRequest {};
+            let mut client = keyclave_proto::peer::v1::raft_service_client::RaftServiceClient::new(channel);
+            client.leader_seen(request).await
+        });
+        position.await.unwrap();
+        b.connections.close_all();
+        let ended = async {
+            loop {
+                if let Err(CallError::Refused(refused)) = forward_over(&one.channel, b"", LIMIT).await {
+                    return refused;
+                }
+            }
+        };
+        assert!(matches!(ended.await, Refused::Ended));
+    });
+}
+
+#[test]
+fn the_exporter_that_a_service_sees_is_the_diallers() {
+    block(async {
+        let network = Network::default();
+        let (a, _b) = pair(&network, TestKeys::one(42), TestKeys::one(42));
+        let seen = a.forward_within(2, Kind::Keyed, b"exporter", LIMIT).await.unwrap();
+        assert_eq!(seen.len(), 32);
+        assert_ne!(seen, [0; 32]);
+    });
+}
+
+/// Node 1, which dials, and node 2, which listens.
+pub(super) fn pair(
+    network: &Network,
+    dialler: TestKeys,
+    acceptor: TestKeys,
+) -> (
+    Station<crate::transport::testing::memory::MemoryWire>,
+    Station<crate::transport::testing::memory::MemoryWire>,
+) {
+    let (a, b) = (Station::in_memory(network, 1, dialler), Station::in_memory(network, 2, acceptor));
+    b.plug_in(network);
+    (a, b)
+}
+
+/// Calls until no connection stands any more: the loss of the last one may be told to a call or two first.
+async fn until_refused(station: &Station<crate::transport::testing::memory::MemoryWire>) -> Refused {
+    for _ in 0..10 {
+        if let Err(CallError::Refused(refused)) = station.forward(2, Kind::Keyed).await {
+            return refused;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    panic!("the connection is still answering");
+}
