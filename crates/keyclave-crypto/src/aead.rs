@@ -51,7 +51,18 @@ impl XaesKey {
     /// nonce (24) ‖ AES-256-GCM(Kx, nonce[12..], plaintext) (C2SP XAES-256-GCM). The nonce is drawn here: 192
     /// random bits do not repeat within 2^80 messages.
     pub fn seal(&self, entropy: &mut Entropy, aad: &[&[u8]], plaintext: &[u8]) -> Vec<u8> {
-        self.seal_with(entropy.array(), aad, plaintext)
+        self.seal_after(&[], entropy, aad, plaintext)
+    }
+
+    /// `head` ‖ what [`XaesKey::seal`] gives, without copying the message once more.
+    pub(crate) fn seal_after(
+        &self,
+        head: &[u8],
+        entropy: &mut Entropy,
+        aad: &[&[u8]],
+        plaintext: &[u8],
+    ) -> Vec<u8> {
+        self.seal_with(head, entropy.array(), aad, plaintext)
     }
 
     /// The plaintext of nonce (24) ‖ ciphertext ‖ tag (16).
@@ -61,9 +72,15 @@ impl XaesKey {
         open_body(&message_key, nonce, aad, body)
     }
 
-    fn seal_with(&self, nonce: [u8; XAES_NONCE_BYTES], aad: &[&[u8]], plaintext: &[u8]) -> Vec<u8> {
+    fn seal_with(
+        &self,
+        head: &[u8],
+        nonce: [u8; XAES_NONCE_BYTES],
+        aad: &[&[u8]],
+        plaintext: &[u8],
+    ) -> Vec<u8> {
         let (message_key, message_nonce) = self.derive(&nonce);
-        seal_body(&message_key, &nonce, message_nonce, aad, plaintext)
+        seal_body(&message_key, [head, &nonce], message_nonce, aad, plaintext)
     }
 
     /// Kx = AES(M1 ⊕ K1) ‖ AES(M2 ⊕ K1) with Mi = 00 0i 'X' 00 ‖ nonce[..12]: NIST SP 800-108 in counter mode
@@ -105,8 +122,19 @@ impl AesKey {
     /// nonce (12) ‖ AES-256-GCM(key, nonce, plaintext) (NIST SP 800-38D). The nonce is drawn here; 96 random bits
     /// are why the uses of such a key are counted and end well before 2^32.
     pub fn seal(&self, entropy: &mut Entropy, aad: &[&[u8]], plaintext: &[u8]) -> Vec<u8> {
+        self.seal_after(&[], entropy, aad, plaintext)
+    }
+
+    /// `head` ‖ what [`AesKey::seal`] gives, without copying the message once more.
+    pub(crate) fn seal_after(
+        &self,
+        head: &[u8],
+        entropy: &mut Entropy,
+        aad: &[&[u8]],
+        plaintext: &[u8],
+    ) -> Vec<u8> {
         let nonce = entropy.array();
-        seal_body(&self.0, &nonce, nonce, aad, plaintext)
+        seal_body(&self.0, [head, &nonce], nonce, aad, plaintext)
     }
 
     /// The plaintext of nonce (12) ‖ ciphertext ‖ tag (16).
@@ -158,15 +186,17 @@ fn gcm(key: &[u8; 32]) -> LessSafeKey {
 
 fn seal_body(
     key: &LessSafeKey,
-    prefix: &[u8],
+    before: [&[u8]; 2],
     nonce: [u8; AES_NONCE_BYTES],
     aad: &[&[u8]],
     plaintext: &[u8],
 ) -> Vec<u8> {
-    let mut sealed = Vec::with_capacity(prefix.len() + plaintext.len() + TAG_BYTES);
-    sealed.extend_from_slice(prefix);
-    sealed.extend_from_slice(plaintext);
-    let (_, body) = sealed.split_at_mut(prefix.len());
+    let start = before.iter().map(|part| part.len()).sum::<usize>();
+    let mut sealed = Vec::with_capacity(start + plaintext.len() + TAG_BYTES);
+    for part in before.into_iter().chain([plaintext]) {
+        sealed.extend_from_slice(part);
+    }
+    let (_, body) = sealed.split_at_mut(start);
     let tag = key
         .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(joined(aad)), body)
         .expect("the only failure is a plaintext over 64 GiB, and limits end far below");
@@ -202,4 +232,134 @@ fn double(block: [u8; 16]) -> [u8; 16] {
     let number = u128::from_be_bytes(block);
     let reduction = 0x87 & (number >> 127).wrapping_neg();
     ((number << 1) ^ reduction).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use proptest::prelude::*;
+    use shake::Shake128;
+    use shake::digest::{ExtendableOutput, Update, XofReader};
+
+    use super::*;
+
+    fn key(byte: u8) -> Secret<32> {
+        Secret::from_fn("key", |bytes| bytes.fill(byte))
+    }
+
+    #[test]
+    fn c2sp_vectors_hold() {
+        // c2sp.org/XAES-256-GCM, "Test vectors".
+        let nonce = *b"ABCDEFGHIJKLMNOPQRSTUVWX";
+        for (byte, aad, golden) in [
+            (1, "", "ce546ef63c9cc60765923609b33a9a1974e96e52daf2fcf7075e2271"),
+            (3, "c2sp.org/XAES-256-GCM", "986ec1832593df5443a179437fd083bf3fdb41abd740a21f71eb769d"),
+        ] {
+            let key = XaesKey::new(&key(byte));
+            let sealed = key.seal_with(&[], nonce, &[aad.as_bytes()], b"XAES-256-GCM");
+            assert_eq!(sealed, [nonce.as_slice(), &HEXLOWER.decode(golden.as_bytes()).unwrap()].concat());
+            assert_eq!(key.open(&[aad.as_bytes()], &sealed).unwrap().as_slice(), b"XAES-256-GCM");
+        }
+    }
+
+    #[test]
+    fn c2sp_accumulated_vectors_hold() {
+        // c2sp.org/XAES-256-GCM, "Accumulated randomized tests", 10,000 iterations: everything is drawn from
+        // SHAKE-128 of nothing, all ciphertexts are hashed by SHAKE-128.
+        let mut random = Shake128::default().finalize_xof();
+        let mut draw = |length: usize| {
+            let mut bytes = vec![0; length];
+            random.read(&mut bytes);
+            bytes
+        };
+        let mut hash = Shake128::default();
+        for _ in 0..10_000 {
+            let key = XaesKey::new(&Secret::from_slice("key", &draw(32)).unwrap());
+            let nonce: [u8; 24] = draw(24).try_into().unwrap();
+            let length = usize::from(draw(1)[0]);
+            let plaintext = draw(length);
+            let length = usize::from(draw(1)[0]);
+            let aad = draw(length);
+            let sealed = key.seal_with(&[], nonce, &[&aad], &plaintext);
+            assert_eq!(key.open(&[&aad], &sealed).unwrap().as_slice(), plaintext);
+            hash.update(&sealed[24..]);
+        }
+        let mut digest = [0; 32];
+        hash.finalize_xof().read(&mut digest);
+        assert_eq!(
+            HEXLOWER.encode(&digest),
+            "e6b9edf2df6cec60c8cbd864e2211b597fb69a529160cd040d56c0c210081939"
+        );
+    }
+
+    #[test]
+    fn gcm_test_case_16_opens() {
+        // McGrew and Viega, "The Galois/Counter Mode of Operation", appendix B, test case 16.
+        let hex = |text: &str| HEXLOWER.decode(text.as_bytes()).unwrap();
+        let material = hex("feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308");
+        let key = Secret::from_slice("key", &material).unwrap();
+        let sealed = hex(concat!(
+            "cafebabefacedbaddecaf888",
+            "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa",
+            "8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662",
+            "76fc6ece0f4e1768cddf8853bb2d551b"
+        ));
+        let aad = hex("feedfacedeadbeeffeedfacedeadbeefabaddad2");
+        let plaintext = hex(concat!(
+            "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72",
+            "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39"
+        ));
+        assert_eq!(aes256gcm_open(&key, &[&aad], &sealed).unwrap().as_slice(), plaintext);
+    }
+
+    #[test]
+    fn whatever_was_cut_or_changed_does_not_open() {
+        let key = key(1);
+        let mut entropy = Entropy::from_seed([2; 32]);
+        for (seal, open) in [
+            (xaes_seal as fn(&_, &mut _, &[&_], &_) -> _, xaes_open as fn(&_, &[&_], &_) -> _),
+            (aes256gcm_seal, aes256gcm_open),
+        ] {
+            let sealed: Vec<u8> = seal(&key, &mut entropy, &[b"aad"], b"plaintext");
+            assert_eq!(open(&key, &[b"a", b"ad"], &sealed).unwrap().as_slice(), b"plaintext");
+            for length in 0..sealed.len() {
+                assert_eq!(open(&key, &[b"aad"], &sealed[..length]).err(), Some(Unopened));
+            }
+            for bit in 0..sealed.len() * 8 {
+                let mut changed = sealed.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(open(&key, &[b"aad"], &changed).err(), Some(Unopened));
+            }
+            assert!(open(&key, &[b"aae"], &sealed).is_err());
+            assert!(open(&key, &[], &sealed).is_err());
+            assert!(open(&Secret::from_fn("other", |_| ()), &[b"aad"], &sealed).is_err());
+            assert_ne!(seal(&key, &mut entropy, &[b"aad"], b"plaintext"), sealed, "nonces differ");
+        }
+    }
+
+    #[test]
+    fn doubling_is_that_of_cmac() {
+        // NIST SP 800-38B, example of AES-256: L, K1 and K2.
+        let l =
+            [0xe5, 0x68, 0xf6, 0x81, 0x94, 0xcf, 0x76, 0xd6, 0x17, 0x4d, 0x4c, 0xc0, 0x43, 0x10, 0xa8, 0x54];
+        let k1 = double(l);
+        assert_eq!(HEXLOWER.encode(&k1), "cad1ed03299eedac2e9a99808621502f");
+        assert_eq!(HEXLOWER.encode(&double(k1)), "95a3da06533ddb585d3533010c42a0d9");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_or_open(bytes: Vec<u8>) {
+            prop_assert!(xaes_open(&key(1), &[], &bytes).is_err());
+            prop_assert!(aes256gcm_open(&key(1), &[], &bytes).is_err());
+        }
+
+        #[test]
+        fn what_is_sealed_opens(plaintext: Vec<u8>, aad: Vec<u8>) {
+            let mut entropy = Entropy::from_seed([3; 32]);
+            let sealed = xaes_seal(&key(1), &mut entropy, &[&aad], &plaintext);
+            prop_assert_eq!(sealed.len(), XAES_NONCE_BYTES + plaintext.len() + TAG_BYTES);
+            prop_assert_eq!(xaes_open(&key(1), &[&aad], &sealed).unwrap().to_vec(), plaintext);
+        }
+    }
 }

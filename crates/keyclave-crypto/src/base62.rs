@@ -66,3 +66,51 @@ fn value(character: u8) -> (u8, u8) {
         | (lower & character.wrapping_sub(b'a').wrapping_add(36));
     (value, !(digit | upper | lower))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+    #[test]
+    fn every_letter_has_its_value_and_nothing_else_has_one() {
+        for character in 0..=255 {
+            let expected = LETTERS.iter().position(|letter| *letter == character);
+            let (found, foreign) = value(character);
+            assert_eq!((foreign == 0).then_some(usize::from(found)), expected, "{character}");
+        }
+        assert!((0..62).all(|at| letter(at) == LETTERS[usize::from(at)]));
+    }
+
+    #[test]
+    fn a_number_too_large_is_refused() {
+        assert_eq!(decode::<32>(&"z".repeat(43)), None);
+        let mut text = String::new();
+        encode_into(&[255; 32], LETTERS_OF_32_BYTES, &mut text);
+        assert_eq!(decode::<32>(&text), Some([255; 32]));
+        // The next number: its spelling differs in the last letter, which is not z.
+        let last = text.pop().unwrap();
+        text.push(char::from(LETTERS[LETTERS.iter().position(|l| char::from(*l) == last).unwrap() + 1]));
+        assert_eq!(decode::<32>(&text), None);
+        assert_eq!(decode::<4>("00000é"), None);
+        assert_eq!(decode::<4>(""), Some([0; 4]));
+    }
+
+    proptest! {
+        #[test]
+        fn it_spells_as_arithmetic_on_numbers_does(number: u128) {
+            let mut text = String::new();
+            encode_into(&number.to_be_bytes(), 22, &mut text);
+            let (mut rest, mut expected) = (number, vec![]);
+            for _ in 0..22 {
+                expected.insert(0, LETTERS[(rest % 62) as usize]);
+                rest /= 62;
+            }
+            prop_assert_eq!(text.as_bytes(), expected);
+            prop_assert_eq!(decode(&text), Some(number.to_be_bytes()));
+        }
+    }
+}

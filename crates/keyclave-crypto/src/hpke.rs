@@ -125,3 +125,97 @@ fn seal_raw(
     .map_err(|_| BadPublicKey)?;
     Ok([encapsulated.to_bytes().as_slice(), &body].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use data_encoding::HEXLOWER;
+    use hpke::rand_core::{TryCryptoRng, TryRng};
+
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        HEXLOWER.decode(text.as_bytes()).unwrap()
+    }
+
+    /// Gives the vector's keying material and nothing else.
+    struct Material(Vec<u8>);
+
+    impl TryRng for Material {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            unreachable!("an encapsulation asks for bytes")
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            unreachable!("an encapsulation asks for bytes")
+        }
+
+        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+            bytes.copy_from_slice(&std::mem::take(&mut self.0));
+            Ok(())
+        }
+    }
+
+    impl TryCryptoRng for Material {}
+
+    #[test]
+    fn rfc_9180_appendix_a_2_1_holds_both_ways() {
+        let material = hex("1ac01f181fdf9f352797655161c58b75c656a6cc2716dcb66372da835542e1df");
+        let key = BootKey::from_keying_material(material.as_slice().try_into().unwrap());
+        assert_eq!(
+            HEXLOWER.encode(&key.public()),
+            "4310ee97d88cc1f088a5576c77ab0cf5c3ac797f3d95139c6c84b5429c59662a"
+        );
+        let mut ephemeral = Material(hex("909a9b35d3dc4713a5e72a4da274b55d3d3821a37e5d099e74a647db583a904b"));
+        let info = hex("4f6465206f6e2061204772656369616e2055726e");
+        let sealed =
+            seal_raw(&key.public(), &info, b"Count-0", b"Beauty is truth, truth beauty", &mut ephemeral);
+        let golden = hex(concat!(
+            "1afa08d3dec047a643885163f1180476fa7ddb54c6a8029ea33f95796bf2ac4a",
+            "1c5250d8034ec2b784ba2cfd69dbdb8af406cfe3ff938e131f0def8c8b60b4db",
+            "21993c62ce81883d2dd1b51a28"
+        ));
+        assert_eq!(sealed.unwrap(), golden);
+        assert_eq!(
+            key.open_raw(&info, b"Count-0", &golden).unwrap().as_slice(),
+            b"Beauty is truth, truth beauty"
+        );
+    }
+
+    #[test]
+    fn only_its_process_opens_it_for_its_purpose_unchanged() {
+        let mut entropy = Entropy::from_seed([1; 32]);
+        let (key, other) = (BootKey::new(&mut entropy), BootKey::new(&mut entropy));
+        let sealed = seal_to(&key.public(), labels::SHARE_TO_NODE, b"aad", b"share", &mut entropy).unwrap();
+        assert_eq!(sealed[0], FORMAT);
+        let open = |key: &BootKey, sealed: &[u8]| key.open(labels::SHARE_TO_NODE, b"aad", sealed);
+        assert_eq!(open(&key, &sealed).unwrap().as_slice(), b"share");
+        assert_eq!(open(&other, &sealed).err(), Some(Unopened));
+        assert_eq!(key.open(labels::ROOT_TO_NODE, b"aad", &sealed).err(), Some(Unopened));
+        assert_eq!(key.open(labels::SHARE_TO_NODE, b"aae", &sealed).err(), Some(Unopened));
+        for length in 0..sealed.len() {
+            assert!(open(&key, &sealed[..length]).is_err());
+        }
+        for byte in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[byte] ^= 1;
+            assert!(open(&key, &changed).is_err());
+        }
+    }
+
+    #[test]
+    fn a_key_of_small_order_is_refused() {
+        let mut entropy = Entropy::from_seed([1; 32]);
+        let refused = seal_to(&[0; 32], labels::SHARE_TO_NODE, b"", b"share", &mut entropy);
+        assert_eq!(refused, Err(BadPublicKey));
+    }
+
+    #[test]
+    fn golden_code_stays() {
+        assert_eq!(code(&[1; 32]).as_str(), include_str!("../testdata/node-code.txt").trim_end());
+        assert_ne!(code(&[1; 32]), code(&[2; 32]));
+    }
+}

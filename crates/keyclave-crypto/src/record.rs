@@ -56,12 +56,8 @@ pub enum BlobError {
 
 /// 0x01 ‖ epoch ‖ XAES-256-GCM(epoch key, plaintext; associated data = [`labels`]' record layout of `place`).
 pub fn seal_record(key: &EpochKey, place: &Place, plaintext: &[u8], entropy: &mut Entropy) -> Vec<u8> {
-    let body = key.key.seal(entropy, &[&labels::record(place)], plaintext);
-    let mut blob = Vec::with_capacity(5 + body.len());
-    blob.push(FORMAT);
-    blob.extend_from_slice(&key.epoch.0.to_be_bytes());
-    blob.extend_from_slice(&body);
-    blob
+    let [a, b, c, d] = key.epoch.0.to_be_bytes();
+    key.key.seal_after(&[FORMAT, a, b, c, d], entropy, &[&labels::record(place)], plaintext)
 }
 
 /// The epoch that a blob says it was sealed under; opening it proves that.
@@ -94,4 +90,81 @@ fn split(blob: &[u8]) -> Result<(Epoch, &[u8]), BlobError> {
     }
     let (epoch, body) = rest.split_first_chunk::<4>().ok_or(short)?;
     Ok((Epoch(u32::from_be_bytes(*epoch)), body))
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use keyclave_types::ids::ClusterId;
+    use keyclave_types::position::Revision;
+
+    use super::*;
+
+    const PLACE: Place = Place {
+        cluster: ClusterId::from_bytes([1; 16]),
+        kind: 2,
+        id: RecordId::from_bytes([3; 16]),
+        revision: Revision(4),
+    };
+
+    fn epoch_key(epoch: u32, byte: u8) -> EpochKey {
+        EpochKey::new(Epoch(epoch), &Secret::from_fn("epoch key", |bytes| bytes.fill(byte)))
+    }
+
+    fn sealed() -> Vec<u8> {
+        seal_record(&epoch_key(258, 5), &PLACE, b"body", &mut Entropy::from_seed([6; 32]))
+    }
+
+    #[test]
+    fn golden_bytes_stay() {
+        assert_eq!(HEXLOWER.encode(&sealed()), include_str!("../testdata/record.hex").trim_end());
+        assert_eq!(epoch_of(&sealed()), Ok(Epoch(258)));
+        assert_eq!(open_record(&epoch_key(258, 5), &PLACE, &sealed()).unwrap().as_slice(), b"body");
+        let index_key = Secret::from_fn("index key", |bytes| bytes.fill(7));
+        assert_eq!(
+            record_id(&index_key, 2, b"app/key").to_string(),
+            include_str!("../testdata/record-id.hex").trim_end()
+        );
+    }
+
+    #[test]
+    fn a_blob_opens_nowhere_else() {
+        let blob = sealed();
+        for place in [
+            Place { cluster: ClusterId::from_bytes([2; 16]), ..PLACE },
+            Place { kind: 3, ..PLACE },
+            Place { id: RecordId::from_bytes([4; 16]), ..PLACE },
+            Place { revision: Revision(5), ..PLACE },
+        ] {
+            assert_eq!(open_record(&epoch_key(258, 5), &place, &blob).err(), Some(Unopened), "{place:?}");
+        }
+        assert!(open_record(&epoch_key(259, 5), &PLACE, &blob).is_err());
+        assert!(open_record(&epoch_key(258, 6), &PLACE, &blob).is_err());
+    }
+
+    #[test]
+    fn a_blob_cut_or_changed_anywhere_does_not_open() {
+        let (key, blob) = (epoch_key(258, 5), sealed());
+        for length in 0..blob.len() {
+            assert!(open_record(&key, &PLACE, &blob[..length]).is_err());
+        }
+        for bit in 0..blob.len() * 8 {
+            let mut changed = blob.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(open_record(&key, &PLACE, &changed).is_err(), "bit {bit}");
+        }
+        assert_eq!(epoch_of(&[]), Err(BlobError::Short { found: 0 }));
+        assert_eq!(epoch_of(&[1, 0, 0, 0]), Err(BlobError::Short { found: 4 }));
+        assert_eq!(epoch_of(&[2; 60]), Err(BlobError::Format { found: 2 }));
+    }
+
+    #[test]
+    fn ids_depend_on_key_kind_and_name() {
+        let key = |byte| Secret::from_fn("index key", |bytes: &mut [u8; 32]| bytes.fill(byte));
+        let id = record_id(&key(1), 2, b"name");
+        assert!(!id.is_plain());
+        assert_ne!(id, record_id(&key(2), 2, b"name"));
+        assert_ne!(id, record_id(&key(1), 3, b"name"));
+        assert_ne!(id, record_id(&key(1), 2, b"names"));
+    }
 }

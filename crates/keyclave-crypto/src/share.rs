@@ -182,3 +182,94 @@ fn check_of(body: &[u8]) -> [u8; CHECK_BYTES] {
     let hash = sha256(&[labels::SHARE_CHECK.bytes(), body]);
     *hash.first_chunk().expect("a hash is longer than a check sum")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn share() -> Share {
+        let y = Secret::from_fn("share", |bytes| {
+            for (at, byte) in bytes.iter_mut().enumerate() {
+                *byte = at as u8;
+            }
+        });
+        Share::new(*b"setsetse", NonZeroU8::new(7).unwrap(), y)
+    }
+
+    #[test]
+    fn golden_text_stays() {
+        let (text, commitment) = include_str!("../testdata/share.txt").trim_end().split_once('\n').unwrap();
+        assert_eq!(share().to_text().as_str(), text);
+        assert_eq!(data_encoding::HEXLOWER.encode(&share().commitment()), commitment);
+        let read = Share::from_text(text).unwrap();
+        assert_eq!((read.set(), read.x().get()), (*b"setsetse", 7));
+        assert_eq!(read.y().expose(), share().y().expose());
+        assert_eq!(format!("{read:?}"), "Share(7)");
+    }
+
+    #[test]
+    fn capitals_dashes_and_white_space_make_no_difference() {
+        let text = share().to_text();
+        let typed = format!(" \t{}\n{}-{}\n", text[..20].to_uppercase(), &text[20..40], &text[40..]);
+        assert_eq!(Share::from_text(&typed).unwrap().commitment(), share().commitment());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_nothing_is_quoted() {
+        let text = share().to_text().to_string();
+        for (wrong, error) in [
+            (String::new(), ShareError::Prefix),
+            ("kcsh2-".to_owned() + &text[6..], ShareError::Prefix),
+            (text.replace("kcsh1", "kcsħ"), ShareError::Prefix),
+            (text[..79].to_owned(), ShareError::Letters { found: 73 }),
+            (text.clone() + "a", ShareError::Letters { found: 75 }),
+            (text.clone() + &"a".repeat(100_000), ShareError::Letters { found: 100_074 }),
+            (format!("  {}1{}", &text[..10], &text[11..]), ShareError::Character { position: 13 }),
+            (format!("{}é{}", &text[..10], &text[12..]), ShareError::Character { position: 11 }),
+        ] {
+            assert_eq!(Share::from_text(&wrong).err(), Some(error), "{wrong}");
+        }
+        let mut bytes = *share().to_bytes();
+        bytes[0] = 2;
+        assert_eq!(Share::from_bytes(&bytes).err(), Some(ShareError::Format { found: 2 }));
+        assert_eq!(Share::from_bytes(&bytes[..45]).err(), Some(ShareError::Bytes { found: 45 }));
+        assert_eq!(Share::from_bytes(&[]).err(), Some(ShareError::Bytes { found: 0 }));
+    }
+
+    #[test]
+    fn number_zero_is_refused_even_with_a_right_check_sum() {
+        let mut bytes = *share().to_bytes();
+        bytes[9] = 0;
+        let check = check_of(&bytes[..BODY_BYTES]);
+        bytes[BODY_BYTES..].copy_from_slice(&check);
+        assert_eq!(Share::from_bytes(&bytes).err(), Some(ShareError::Zero));
+    }
+
+    #[test]
+    fn every_wrong_letter_and_every_swap_is_found() {
+        let text = share().to_text().to_string().into_bytes();
+        for at in TEXT_PREFIX.len()..text.len() {
+            for letter in "abcdefghijklmnopqrstuvwxyz234567".bytes().filter(|letter| *letter != text[at]) {
+                let mut wrong = text.clone();
+                wrong[at] = letter;
+                let error = Share::from_text(std::str::from_utf8(&wrong).unwrap()).err();
+                assert!(matches!(error, Some(ShareError::Check | ShareError::Format { .. })));
+            }
+            if at + 1 < text.len() && text[at] != text[at + 1] {
+                let mut wrong = text.clone();
+                wrong.swap(at, at + 1);
+                assert!(Share::from_text(std::str::from_utf8(&wrong).unwrap()).is_err());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text: String) {
+            prop_assert!(Share::from_text(&text).is_err());
+            prop_assert!(Share::from_text(&(TEXT_PREFIX.to_owned() + &text)).is_err());
+        }
+    }
+}

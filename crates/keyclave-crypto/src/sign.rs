@@ -75,3 +75,78 @@ pub fn from_spki(der: &[u8]) -> Option<[u8; 32]> {
     let (_, public) = der.split_last_chunk::<32>()?;
     (spki(*public) == der).then_some(*public)
 }
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        HEXLOWER.decode(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn rfc_8032_tests_1_and_2_hold() {
+        for (seed, public, message, signature) in [
+            (
+                "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+                "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+                "",
+                concat!(
+                    "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155",
+                    "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+                ),
+            ),
+            (
+                "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+                "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+                "72",
+                concat!(
+                    "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da",
+                    "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+                ),
+            ),
+        ] {
+            let key = SigningKey::from_seed(Secret::from_slice("seed", &hex(seed)).unwrap());
+            assert_eq!(key.public().to_vec(), hex(public));
+            assert_eq!(key.sign(&hex(message)).to_vec(), hex(signature));
+            assert!(verify(&key.public(), &hex(message), &key.sign(&hex(message))));
+        }
+    }
+
+    #[test]
+    fn another_message_key_or_signature_does_not_verify() {
+        let key = |byte| SigningKey::from_seed(Secret::from_fn("seed", |bytes| bytes.fill(byte)));
+        let signature = key(1).sign(b"message");
+        assert!(verify(&key(1).public(), b"message", &signature));
+        assert!(!verify(&key(1).public(), b"messages", &signature));
+        assert!(!verify(&key(2).public(), b"message", &signature));
+        assert!(!verify(&[0xff; 32], b"message", &signature));
+        for bit in 0..512 {
+            let mut changed = signature;
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(!verify(&key(1).public(), b"message", &changed));
+        }
+    }
+
+    #[test]
+    fn der_forms_are_those_of_rfc_8410() {
+        // RFC 8410 section 10.3's private key, and its public key.
+        let seed = hex("d4ee72dbf913584ad5b6d8f1f769f8ad3afe7c28cbf1d4fbe097a88f44755842");
+        let key = SigningKey::from_seed(Secret::from_slice("seed", &seed).unwrap());
+        assert_eq!(
+            data_encoding::BASE64.encode(&pkcs8(&key)),
+            "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC"
+        );
+        let der = spki(key.public());
+        assert_eq!(
+            data_encoding::BASE64.encode(&der),
+            "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
+        );
+        assert_eq!(from_spki(&der), Some(key.public()));
+        assert_eq!(from_spki(&der[1..]), None);
+        assert_eq!(from_spki(&[0; 44]), None);
+        assert!(Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pkcs8(&key)).is_ok());
+    }
+}

@@ -204,3 +204,117 @@ fn crc32(bytes: &[u8]) -> u32 {
     }
     !sum
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Id 00..0b, secret 20..3f: the format's published vector.
+    const VECTOR: &str = "kcls_00065eoDiDgza8qaZ7cMxemzhJjkW31yzTx5H07wJF2A2uBEOEec26ubYMsJ1y4z10";
+
+    fn token(kind: TokenKind) -> Token {
+        let id = std::array::from_fn(|at| at as u8);
+        let secret = Secret::from_fn("token", |bytes| *bytes = std::array::from_fn(|at| 0x20 + at as u8));
+        Token { kind, id: TokenId(id), secret }
+    }
+
+    #[test]
+    fn golden_text_stays() {
+        assert_eq!(token(TokenKind::Service).to_text().as_str(), VECTOR);
+        let read = Token::parse(VECTOR).unwrap();
+        assert_eq!((read.kind, read.id), (TokenKind::Service, token(TokenKind::Service).id));
+        assert_eq!(read.secret.expose(), token(TokenKind::Service).secret.expose());
+        assert!(!format!("{read:?}").contains("32, 33"));
+    }
+
+    #[test]
+    fn crc_is_that_of_ieee() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn every_kind_reads_back() {
+        for kind in TokenKind::ALL {
+            assert_eq!(Token::parse(&token(kind).to_text()).unwrap().kind, kind);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_nothing_is_quoted() {
+        for (wrong, error) in [
+            (String::new(), TokenError::Prefix),
+            (VECTOR.replace("kcls", "kclx"), TokenError::Prefix),
+            (VECTOR.replace("kcls", "KCLS"), TokenError::Prefix),
+            (VECTOR[..70].to_owned(), TokenError::Length { found: 70 }),
+            (format!("{VECTOR}\n"), TokenError::Length { found: 72 }),
+            (VECTOR.replace('J', "-"), TokenError::Spelling),
+            (format!("{}é{}", &VECTOR[..21], &VECTOR[23..]), TokenError::Spelling),
+            (VECTOR.replace("z10", "z11"), TokenError::Check),
+            (VECTOR.replace("kcls", "kclo"), TokenError::Check),
+        ] {
+            assert_eq!(Token::parse(&wrong).err(), Some(error), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_character_anywhere_is_refused() {
+        for at in 0..VECTOR.len() {
+            for character in (b'0'..=b'z').filter(|character| *character != VECTOR.as_bytes()[at]) {
+                let mut wrong = VECTOR.as_bytes().to_vec();
+                wrong[at] = character;
+                assert!(Token::parse(std::str::from_utf8(&wrong).unwrap()).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn the_mac_covers_key_kind_id_and_secret() {
+        let key = |byte| Secret::from_fn("token key", |bytes: &mut [u8; 32]| bytes.fill(byte));
+        let good = mac(&key(1), &token(TokenKind::Service));
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(&good),
+            include_str!("../testdata/token-mac.hex").trim_end()
+        );
+        assert_ne!(good, mac(&key(2), &token(TokenKind::Service)));
+        assert_ne!(good, mac(&key(1), &token(TokenKind::Operator)));
+        let other_id = Token { id: TokenId([0; 12]), ..token(TokenKind::Service) };
+        assert_ne!(good, mac(&key(1), &other_id));
+        let other_secret = Token { secret: key(3), ..token(TokenKind::Service) };
+        assert_ne!(good, mac(&key(1), &other_secret));
+    }
+
+    #[test]
+    fn a_join_ticket_reads_back_and_says_what_is_wrong() {
+        let ticket = JoinTicket { token: token(TokenKind::Join), anchor: [0xee; 32] };
+        let text = ticket.to_text();
+        let read = JoinTicket::parse(&format!("{}\n", text.as_str())).unwrap();
+        assert_eq!((read.token.id, read.anchor), (ticket.token.id, ticket.anchor));
+        for (wrong, error) in [
+            (text.replace('.', ""), JoinTicketError::Shape),
+            (text.replace("kclj", "kclx"), JoinTicketError::Token(TokenError::Prefix)),
+            (format!("{VECTOR}{}", &text[71..]), JoinTicketError::Kind),
+            (text[..text.len() - 1].to_owned(), JoinTicketError::Anchor),
+            (format!("{}.{}", &text[..71], "z".repeat(43)), JoinTicketError::Anchor),
+        ] {
+            assert_eq!(JoinTicket::parse(&wrong).err(), Some(error));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text: String) {
+            prop_assert!(Token::parse(&text).is_err());
+            prop_assert!(Token::parse(&("kcls_".to_owned() + &text)).is_err());
+        }
+
+        #[test]
+        fn a_token_has_71_characters_and_reads_back(seed: [u8; 32]) {
+            let token = Token::new(TokenKind::Operator, &mut Entropy::from_seed(seed));
+            let text = token.to_text();
+            prop_assert_eq!(text.len(), TEXT_LETTERS);
+            prop_assert_eq!(*Token::parse(&text).unwrap().secret.expose(), *token.secret.expose());
+        }
+    }
+}
