@@ -130,6 +130,13 @@ pub enum Event {
         /// Which node.
         node: u64,
     },
+    /// A node's process could not go on and had to end.
+    Stopped {
+        /// Which node.
+        node: u64,
+        /// What it says.
+        why: String,
+    },
     /// The run could not go on, or did not come to where it should.
     Broken {
         /// Why.

@@ -1,0 +1,61 @@
+//! One run of the simulator: `sim --seed S [--nodes 3|5] [--planted NAME] [--narrate]`. Called by `cargo xtask sim`,
+//! which builds it once and gives every seed a process of its own. The last line it prints is the report.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool whose output is its purpose"
+)]
+
+use std::process::ExitCode;
+
+use cluster_tests::sim::planted::Planted;
+use cluster_tests::sim::report::Report;
+use cluster_tests::sim::run;
+use cluster_tests::sim::world::Setup;
+
+/// Every so many seeds have five nodes.
+const FIVE_ONE_IN: u64 = 4;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((setup, narrate)) = parse(&arguments) else {
+        eprintln!("usage: sim --seed S [--nodes 3|5] [--planted NAME] [--narrate]");
+        return ExitCode::from(2);
+    };
+    let history = run::run(setup);
+    if narrate {
+        for recorded in &history {
+            eprintln!("{:>8} {:?}", recorded.at_ms, recorded.event);
+        }
+    }
+    let report = Report::of(setup.seed, setup.nodes, &history);
+    match report.and_then(|report| Ok((serde_json::to_string(&report)?, report.is_good()))) {
+        Ok((line, good)) => {
+            println!("{line}");
+            if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("the report cannot be written: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(arguments: &[String]) -> Option<(Setup, bool)> {
+    let (mut seed, mut nodes, mut planted, mut narrate) = (None, None, None, false);
+    let mut words = arguments.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        match word {
+            "--seed" => seed = Some(words.next()?.parse().ok()?),
+            "--nodes" => nodes = Some(words.next()?.parse().ok().filter(|nodes| matches!(nodes, 3 | 5))?),
+            "--planted" => planted = Some(words.next()?.parse::<Planted>().ok()?),
+            "--narrate" => narrate = true,
+            _ => return None,
+        }
+    }
+    let seed: u64 = seed?;
+    let nodes = nodes.unwrap_or(if seed % FIVE_ONE_IN == 0 { 5 } else { 3 });
+    Some((Setup { seed, nodes, planted }, narrate))
+}

@@ -1,0 +1,325 @@
+//! One run from its seed: makes a cluster, makes faults, ends them, waits until the cluster has healed, and reads
+//! what every node has at the end. The nodes themselves are in [`super::host`].
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use turmoil::{Builder, Sim};
+
+use super::dice::Dice;
+use super::host;
+use super::identity::name;
+use super::links::{LinkAct, LinkFault, Links};
+use super::schedule::{self, FAULTS_MS, Fault, Planned, Whom};
+use super::world::{Command, Phase, Setup, World};
+use crate::history::{Event, Recorded};
+
+/// When simulated time begins, in seconds since 1970: left to turmoil it would be the time of the real run.
+const EPOCH_S: u64 = 1_800_000_000;
+/// How long the cluster may take to be made.
+const MAKING_MS_MAX: u64 = 20_000;
+/// How long it may take to heal, after which the run has failed.
+const HEALING_MS_MAX: u64 = 30_000;
+/// How long clients go on after it has healed.
+const AFTERWARDS_MS: u64 = 2_000;
+/// How long the nodes may take to come to one state when nobody writes.
+const LEVEL_MS_MAX: u64 = 20_000;
+/// How long a process that had to stop stays away.
+const RESTART_MS: u64 = 500;
+
+/// Runs a seed and gives its history.
+pub fn run(setup: Setup) -> Vec<Recorded> {
+    let world = World::new(setup);
+    let mut driver = Driver::new(world.clone());
+    driver.make();
+    if world.phase() == Phase::Faults {
+        driver.faults();
+        driver.heal();
+        driver.level();
+    }
+    driver.close();
+    world.recorder.history()
+}
+
+struct Driver {
+    world: World,
+    sim: Sim<'static>,
+    links: Links,
+    /// Nodes without a process, and when they come back.
+    down: BTreeMap<u64, u64>,
+    /// What ends later than it begins, apart from links and crashes.
+    undo: Vec<(u64, Undo)>,
+    dice: Dice,
+}
+
+#[derive(Clone, Copy)]
+enum Undo {
+    Full(u64),
+    Seal(u64),
+}
+
+impl Driver {
+    fn new(world: World) -> Self {
+        let setup = world.setup;
+        let mut sim = Builder::new()
+            .rng_seed(setup.seed)
+            .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(EPOCH_S))
+            .tick_duration(Duration::from_millis(1))
+            .min_message_latency(Duration::from_micros(200))
+            .max_message_latency(Duration::from_millis(Dice::new(setup.seed, "latency").between(2, 30)))
+            .tcp_capacity(4096)
+            .simulation_duration(Duration::from_secs(3600))
+            .enable_random_order()
+            .build();
+        for node in world.nodes() {
+            let (world, number) = (world.clone(), node.number);
+            sim.host(node.name(), move || host::run(world.clone(), number));
+        }
+        let dice = Dice::new(setup.seed, "driver");
+        Self { world, sim, links: Links::default(), down: BTreeMap::new(), undo: Vec::new(), dice }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.sim.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn record(&self, event: Event) {
+        self.world.recorder.record(self.now_ms(), event);
+    }
+
+    /// One millisecond; whether the simulation can go on.
+    fn step(&mut self) -> bool {
+        let now = self.now_ms();
+        for act in self.links.step(now) {
+            self.apply(act);
+        }
+        let back: Vec<u64> = self.down.iter().filter(|(_, at)| **at <= now).map(|(node, _)| *node).collect();
+        for node in back {
+            self.down.remove(&node);
+            self.sim.bounce(name(node));
+        }
+        let (over, open): (Vec<_>, Vec<_>) = self.undo.drain(..).partition(|(at, _)| *at <= now);
+        self.undo = open;
+        for (_, undo) in over {
+            self.undo(undo);
+        }
+        let stopped: Vec<u64> =
+            self.world.nodes().iter().filter(|node| node.has_stopped()).map(|node| node.number).collect();
+        for node in stopped {
+            self.end_process(node, now + RESTART_MS);
+        }
+        match self.sim.step() {
+            Ok(_) => true,
+            Err(error) => {
+                self.record(Event::Broken { why: error.to_string() });
+                false
+            }
+        }
+    }
+
+    /// Steps until the condition holds; whether it did within the time.
+    fn until(&mut self, limit_ms: u64, holds: impl Fn(&World) -> bool) -> bool {
+        let end = self.now_ms() + limit_ms;
+        while self.now_ms() < end {
+            if holds(&self.world) {
+                return true;
+            }
+            if !self.step() {
+                return false;
+            }
+        }
+        holds(&self.world)
+    }
+
+    /// The hosts make the cluster among themselves and enter the next phase.
+    fn make(&mut self) {
+        if !self.until(MAKING_MS_MAX, |world| world.phase() > Phase::Making) {
+            self.record(Event::Broken { why: "the cluster was not made".to_owned() });
+        }
+    }
+
+    fn faults(&mut self) {
+        let begun = self.now_ms();
+        let mut planned =
+            schedule::draw(self.world.setup.seed, self.world.setup.nodes).into_iter().peekable();
+        while self.now_ms() < begun + FAULTS_MS {
+            while let Some(fault) = planned.next_if(|planned| begun + planned.at_ms <= self.now_ms()) {
+                self.begin(&fault);
+            }
+            if !self.step() {
+                return;
+            }
+        }
+    }
+
+    fn heal(&mut self) {
+        self.links.clear();
+        for (_, undo) in std::mem::take(&mut self.undo) {
+            self.undo(undo);
+        }
+        let now = self.now_ms();
+        for at in self.down.values_mut() {
+            *at = (*at).min(now);
+        }
+        self.record(Event::FaultsEnded);
+        self.world.enter(Phase::Healing);
+        if self.until(HEALING_MS_MAX, World::is_healed) {
+            self.record(Event::Healed);
+            self.until(AFTERWARDS_MS, |_| false);
+        }
+    }
+
+    fn level(&mut self) {
+        self.world.enter(Phase::Quiet);
+        // Acts that are under way end first.
+        self.until(AFTERWARDS_MS, |_| false);
+        if !self.until(LEVEL_MS_MAX, World::is_level) {
+            self.record(Event::Broken { why: "the nodes did not come to one state".to_owned() });
+        }
+    }
+
+    /// What every node has on its disk.
+    fn close(&mut self) {
+        let now = self.now_ms();
+        for node in self.world.nodes() {
+            for event in host::last_words(node) {
+                self.world.recorder.record(now, event);
+            }
+        }
+    }
+
+    fn begin(&mut self, planned: &Planned) {
+        let until = self.now_ms() + planned.for_ms;
+        let whom = match planned.fault {
+            Fault::CutOff { whom }
+            | Fault::CutOneWay { whom, .. }
+            | Fault::Crash { whom }
+            | Fault::LongOutage { whom }
+            | Fault::SyncError { whom }
+            | Fault::DiskFull { whom }
+            | Fault::Seal { whom } => self.resolve(whom),
+            Fault::CutPair { one, .. } | Fault::Hold { one, .. } | Fault::Overlap { bridge: one } => {
+                Some(one)
+            }
+            Fault::HandOver | Fault::Checkpoint => self.resolve(Whom::Leader),
+            Fault::PowerLoss => Some(0),
+        };
+        // A fault of somebody who is not there does not happen, and is not counted.
+        let Some(node) = whom.filter(|node| !self.down.contains_key(node)) else { return };
+        self.record(Event::Fault { class: planned.fault.class().to_owned(), node });
+        self.make_fault(&planned.fault, node, until);
+    }
+
+    fn make_fault(&mut self, fault: &Fault, node: u64, until: u64) {
+        match *fault {
+            Fault::CutOff { .. } => self.cut_off(node, until, true, true),
+            Fault::CutOneWay { mute, .. } => self.cut_off(node, until, mute, !mute),
+            Fault::CutPair { one, other } => self.cut_pair(one, other, until),
+            Fault::Hold { one, other } => self.links.add(until, LinkFault::Hold { one, other }),
+            Fault::Overlap { bridge } => self.overlap(bridge, until),
+            Fault::Crash { .. } => self.end_process(node, until),
+            Fault::PowerLoss => {
+                for number in 1..=self.world.setup.nodes {
+                    self.end_process(number, until);
+                }
+            }
+            Fault::LongOutage { .. } => {
+                self.end_process(node, until);
+                self.tell_leader(Command::Checkpoint);
+            }
+            Fault::SyncError { .. } => self.with_node(node, |node| node.disk.fail_next_sync()),
+            Fault::DiskFull { .. } => {
+                self.with_node(node, |node| node.disk.set_full(true));
+                self.undo.push((until, Undo::Full(node)));
+            }
+            Fault::Seal { .. } => {
+                self.with_node(node, |node| {
+                    node.set_sealed(true);
+                    node.tell(Command::Seal(true));
+                });
+                self.undo.push((until, Undo::Seal(node)));
+            }
+            Fault::HandOver => self.tell_leader(Command::HandOver),
+            Fault::Checkpoint => self.tell_leader(Command::Checkpoint),
+        }
+    }
+
+    fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Full(node) => self.with_node(node, |node| node.disk.set_full(false)),
+            Undo::Seal(node) => self.with_node(node, |node| {
+                node.set_sealed(false);
+                node.tell(Command::Seal(false));
+            }),
+        }
+    }
+
+    fn resolve(&self, whom: Whom) -> Option<u64> {
+        match whom {
+            Whom::Node(node) => Some(node),
+            Whom::Leader => self.world.leader().map(|node| node.number),
+        }
+    }
+
+    fn with_node(&self, number: u64, act: impl FnOnce(&super::world::NodeState)) {
+        if let Some(node) = self.world.node(number) {
+            act(node);
+        }
+    }
+
+    fn tell_leader(&self, command: Command) {
+        if let Some(leader) = self.world.leader() {
+            leader.tell(command);
+        }
+    }
+
+    /// Ends a node's process at once; the disk forgets. Ending it again only prolongs its absence.
+    fn end_process(&mut self, node: u64, until: u64) {
+        let known = self.down.get(&node).copied();
+        self.down.insert(node, until.max(known.unwrap_or(0)));
+        if known.is_none() {
+            self.sim.crash(name(node));
+            let dice = &mut self.dice;
+            if let Some(node) = self.world.node(node) {
+                node.disk.crash(dice);
+                node.forget_process();
+            }
+        }
+    }
+
+    fn cut_off(&mut self, node: u64, until: u64, out: bool, inward: bool) {
+        for other in (1..=self.world.setup.nodes).filter(|other| *other != node) {
+            if out {
+                self.links.add(until, LinkFault::Cut { from: node, to: other });
+            }
+            if inward {
+                self.links.add(until, LinkFault::Cut { from: other, to: node });
+            }
+        }
+    }
+
+    fn cut_pair(&mut self, one: u64, other: u64, until: u64) {
+        self.links.add(until, LinkFault::Cut { from: one, to: other });
+        self.links.add(until, LinkFault::Cut { from: other, to: one });
+    }
+
+    /// Two halves that do not hear each other, both heard by the bridge.
+    fn overlap(&mut self, bridge: u64, until: u64) {
+        let rest: Vec<u64> = (1..=self.world.setup.nodes).filter(|node| *node != bridge).collect();
+        let (left, right) = rest.split_at(rest.len() / 2);
+        for one in left {
+            for other in right {
+                self.cut_pair(*one, *other, until);
+            }
+        }
+    }
+
+    fn apply(&mut self, act: LinkAct) {
+        match act {
+            LinkAct::Cut(from, to) => self.sim.partition_oneway(name(from), name(to)),
+            LinkAct::Mend(from, to) => self.sim.repair_oneway(name(from), name(to)),
+            LinkAct::Hold(one, other) => self.sim.hold(name(one), name(other)),
+            LinkAct::Release(one, other) => self.sim.release(name(one), name(other)),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What the driver and the simulated nodes share: disks, the history, what a node is told to do and what it says of
+//! itself. Everything runs in one thread; the locks only satisfy the types.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::disk::MemoryDisk;
+use super::identity::name;
+use super::planted::Planted;
+use crate::history::{Event, Recorder};
+
+/// What decides a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: u64,
+    /// A bug that is built in.
+    pub planted: Option<Planted>,
+}
+
+/// Something that a node is told to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Forget the keys, or have them again.
+    Seal(bool),
+    /// Hand leadership over.
+    HandOver,
+    /// Take a checkpoint, a snapshot, and drop what it covers from the log.
+    Checkpoint,
+}
+
+/// What a run goes through.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Phase {
+    /// The cluster is made.
+    Making,
+    /// Faults happen.
+    Faults,
+    /// No faults; clients go on; the cluster must heal.
+    Healing,
+    /// Clients have stopped, so that all nodes come to one state.
+    Quiet,
+}
+
+/// One run. Clones share it.
+#[derive(Clone)]
+pub struct World {
+    /// What decides it.
+    pub setup: Setup,
+    /// Its history.
+    pub recorder: Recorder,
+    nodes: Arc<Vec<NodeState>>,
+    phase: Arc<Mutex<Phase>>,
+    operations: Arc<AtomicU64>,
+    healed_index: Arc<AtomicU64>,
+}
+
+/// One node as the driver sees it.
+pub struct NodeState {
+    /// From 1.
+    pub number: u64,
+    /// Outlives its processes.
+    pub disk: MemoryDisk,
+    commands: Mutex<VecDeque<Command>>,
+    leading: AtomicU64,
+    applied: AtomicU64,
+    sealed: AtomicBool,
+    stopped: AtomicBool,
+    processes: AtomicU64,
+}
+
+impl World {
+    /// A world with empty disks.
+    pub fn new(setup: Setup) -> Self {
+        let lies = setup.planted == Some(Planted::DiskWithoutSync);
+        let nodes = (1..=setup.nodes).map(|number| NodeState::new(number, MemoryDisk::new(lies))).collect();
+        Self {
+            setup,
+            recorder: Recorder::default(),
+            nodes: Arc::new(nodes),
+            phase: Arc::new(Mutex::new(Phase::Making)),
+            operations: Arc::default(),
+            healed_index: Arc::default(),
+        }
+    }
+
+    /// All nodes in the order of their numbers.
+    pub fn nodes(&self) -> &[NodeState] {
+        &self.nodes
+    }
+
+    /// One node.
+    pub fn node(&self, number: u64) -> Option<&NodeState> {
+        self.nodes.iter().find(|node| node.number == number)
+    }
+
+    /// Who leads in the highest term, as far as the nodes know.
+    pub fn leader(&self) -> Option<&NodeState> {
+        self.nodes.iter().filter(|node| node.leading().is_some()).max_by_key(|node| node.leading())
+    }
+
+    /// Where the run is.
+    pub fn phase(&self) -> Phase {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next phase has begun.
+    pub fn enter(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    /// A number for one act, different from all others.
+    pub fn next_operation(&self) -> u64 {
+        self.operations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A write of the healing phase was acknowledged at this index.
+    pub fn set_healed_index(&self, index: u64) {
+        self.healed_index.fetch_max(index, Ordering::Relaxed);
+    }
+
+    /// Whether such a write exists and every node has applied it.
+    pub fn is_healed(&self) -> bool {
+        let index = self.healed_index.load(Ordering::Relaxed);
+        index > 0 && self.nodes.iter().all(|node| node.applied() >= index)
+    }
+
+    /// Whether every node has applied as much as every other.
+    pub fn is_level(&self) -> bool {
+        let first = self.nodes.first().map(NodeState::applied);
+        self.nodes.iter().all(|node| Some(node.applied()) == first)
+    }
+
+    /// Adds an event of a node's own at its present moment.
+    pub fn record(&self, event: Event) {
+        let elapsed = turmoil::sim_elapsed().unwrap_or_default();
+        self.recorder.record(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX), event);
+    }
+}
+
+impl NodeState {
+    fn new(number: u64, disk: MemoryDisk) -> Self {
+        Self {
+            number,
+            disk,
+            commands: Mutex::default(),
+            leading: AtomicU64::new(0),
+            applied: AtomicU64::new(0),
+            sealed: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            processes: AtomicU64::new(0),
+        }
+    }
+
+    /// Its name in the simulated network.
+    pub fn name(&self) -> String {
+        name(self.number)
+    }
+
+    /// Tells it something; it looks every few milliseconds.
+    pub fn tell(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
+    }
+
+    /// The next thing that it was told.
+    pub fn told(&self) -> Option<Command> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// The term in which it sees itself lead.
+    pub fn leading(&self) -> Option<u64> {
+        Some(self.leading.load(Ordering::Relaxed)).filter(|term| *term > 0)
+    }
+
+    /// It leads in this term, or does not.
+    pub fn set_leading(&self, term: Option<u64>) {
+        self.leading.store(term.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// How far it has applied.
+    pub fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Relaxed)
+    }
+
+    /// It has applied up to this index.
+    pub fn set_applied(&self, index: u64) {
+        self.applied.store(index, Ordering::Relaxed);
+    }
+
+    /// Whether it holds no keys; outlives its processes here, since the driver decides it.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Relaxed)
+    }
+
+    /// It loses or gets its keys.
+    pub fn set_sealed(&self, sealed: bool) {
+        self.sealed.store(sealed, Ordering::Relaxed);
+    }
+
+    /// Its process cannot go on and asks to be ended.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has asked to be ended since the last question.
+    pub fn has_stopped(&self) -> bool {
+        self.stopped.swap(false, Ordering::Relaxed)
+    }
+
+    /// Counts a process that starts, from 1.
+    pub fn start(&self) -> u64 {
+        self.processes.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Its process is gone, and what it said of itself with it.
+    pub fn forget_process(&self) {
+        self.set_leading(None);
+        self.set_applied(0);
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.stopped.store(false, Ordering::Relaxed);
+    }
+}
