@@ -30,15 +30,20 @@ pub fn encode_into<const BYTES: usize>(number: &[u8; BYTES], width: usize, text:
 pub fn decode<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
     let mut number = [0_u8; BYTES];
     let mut wrong = 0;
-    for character in text.bytes() {
-        let (value, foreign) = value(character);
-        let mut carry = u32::from(value);
+    // Four letters at a time: a byte times 62^4 and what is carried fit 64 bits by far.
+    for letters in text.as_bytes().chunks(4) {
+        let (mut factor, mut carry) = (1, 0);
+        for letter in letters {
+            let (value, foreign) = value(*letter);
+            (factor, carry) = (factor * 62, carry * 62 + u64::from(value));
+            wrong |= u64::from(foreign);
+        }
         for byte in number.iter_mut().rev() {
-            let sum = u32::from(*byte) * 62 + carry;
+            let sum = u64::from(*byte) * factor + carry;
             *byte = sum as u8;
             carry = sum >> 8;
         }
-        wrong |= carry | u32::from(foreign);
+        wrong |= carry;
     }
     if wrong == 0 {
         Some(number)

@@ -87,40 +87,34 @@ impl Token {
 
     /// Reads [`Token::to_text`] back.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
-        let wrong_length = TokenError::Length { found: text.len() };
         let (prefix, rest) = text.split_at_checked(PREFIX_LETTERS).ok_or(TokenError::Prefix)?;
         let kind =
             TokenKind::ALL.into_iter().find(|kind| kind.prefix() == prefix).ok_or(TokenError::Prefix)?;
         if text.len() != TEXT_LETTERS {
-            return Err(wrong_length);
+            return Err(TokenError::Length { found: text.len() });
         }
+        let (checked, check) =
+            text.split_at_checked(TEXT_LETTERS - CHECK_LETTERS).ok_or(TokenError::Spelling)?;
         let (id, rest) = rest.split_at_checked(ID_LETTERS).ok_or(TokenError::Spelling)?;
-        let (secret, check) = rest.split_at_checked(SECRET_LETTERS).ok_or(TokenError::Spelling)?;
+        let (secret, _) = rest.split_at_checked(SECRET_LETTERS).ok_or(TokenError::Spelling)?;
         let id = base62::decode(id).ok_or(TokenError::Spelling)?;
         let secret = Zeroizing::new(base62::decode::<32>(secret).ok_or(TokenError::Spelling)?);
         let check = base62::decode(check).ok_or(TokenError::Spelling)?;
-        let token = Self { kind, id: TokenId(id), secret: Secret::from_fn("token", |to| *to = *secret) };
-        if token.checked_text().1.to_be_bytes() != check {
+        if crc32(checked.as_bytes()).to_be_bytes() != check {
             return Err(TokenError::Check);
         }
-        Ok(token)
+        Ok(Self { kind, id: TokenId(id), secret: Secret::from_fn("token", |to| *to = *secret) })
     }
 
     /// The text that its holder keeps.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let (mut text, check) = self.checked_text();
-        base62::encode_into(&check.to_be_bytes(), CHECK_LETTERS, &mut text);
-        text
-    }
-
-    /// The text up to the check sum, and the check sum over it.
-    fn checked_text(&self) -> (Zeroizing<String>, u32) {
         let mut text = Zeroizing::new(String::with_capacity(TEXT_LETTERS));
         text.push_str(self.kind.prefix());
         base62::encode_into(&self.id.0, ID_LETTERS, &mut text);
         base62::encode_into(self.secret.expose(), SECRET_LETTERS, &mut text);
         let check = crc32(text.as_bytes());
-        (text, check)
+        base62::encode_into(&check.to_be_bytes(), CHECK_LETTERS, &mut text);
+        text
     }
 }
 
