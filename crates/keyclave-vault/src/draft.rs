@@ -1,0 +1,153 @@
+//! A transaction in the making: what was read, what is to change, sealed as it goes in.
+//!
+//! Used by everything that decides. Every record that is written counts as read, so a put is a comparison and a
+//! swap.
+
+use std::collections::BTreeMap;
+
+use keyclave_crypto::entropy::Entropy;
+use keyclave_crypto::record::seal_record;
+use keyclave_types::envelope::{Stored, encode};
+use keyclave_types::ids::{PlainKind, RecordId};
+use keyclave_types::limits::{BLOB_BYTES_MAX, TRANSACTION_BYTES_MAX};
+use keyclave_types::position::Revision;
+use keyclave_types::time::UnixMillis;
+use keyclave_types::transaction::{Change, Transaction};
+use zeroize::Zeroizing;
+
+use crate::decide::{Decision, Proposal};
+use crate::occasion::Occasion;
+use crate::reader::Reader;
+use crate::records::{Body, RecordKind, RecordName};
+use crate::refusal::{Refusal, Refused};
+use crate::view::View;
+
+pub(crate) struct Draft<'a> {
+    pub(crate) reader: Reader<'a>,
+    pub(crate) occasion: &'a Occasion,
+    pub(crate) entropy: &'a mut Entropy,
+    changes: BTreeMap<RecordId, Change>,
+    acknowledge_after_ms: u64,
+}
+
+impl<'a> Draft<'a> {
+    /// Decides by `by`, and turns what it did into a transaction, or what it said into a refusal.
+    pub(crate) fn decide<A>(
+        view: &'a View,
+        occasion: &'a Occasion,
+        entropy: &'a mut Entropy,
+        by: impl FnOnce(&mut Self) -> Result<A, Refusal>,
+    ) -> Result<Decision<A>, Refused> {
+        let reader = Reader::new(view);
+        let mut draft = Self { reader, occasion, entropy, changes: BTreeMap::new(), acknowledge_after_ms: 0 };
+        let outcome = by(&mut draft);
+        draft.conclude(outcome)
+    }
+
+    fn conclude<A>(self, outcome: Result<A, Refusal>) -> Result<Decision<A>, Refused> {
+        let (changes, acknowledge_after_ms) = (self.changes, self.acknowledge_after_ms);
+        let reads = self.reader.into_reads();
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(refusal) => return Err(Refused { refusal, reads }),
+        };
+        if changes.is_empty() {
+            return Ok(Decision::Standing { answer, reads });
+        }
+        let expects = reads.records.clone();
+        let transaction = Transaction { decided_under: self.occasion.leader, expects, changes };
+        match too_large(&transaction) {
+            None => Ok(Decision::Propose(Proposal { transaction, answer, acknowledge_after_ms })),
+            Some(refusal) => Err(Refused { refusal, reads }),
+        }
+    }
+
+    pub(crate) fn now(&self) -> UnixMillis {
+        self.occasion.now.noted()
+    }
+
+    /// Whether anything is to change so far.
+    pub(crate) fn changes_anything(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    pub(crate) fn acknowledge_after(&mut self, ms: u64) {
+        self.acknowledge_after_ms = self.acknowledge_after_ms.max(ms);
+    }
+
+    pub(crate) fn put<T: Body>(&mut self, body: &T) -> (RecordId, Revision) {
+        let bytes = encode(body);
+        self.seal(&body.name(), &bytes)
+    }
+
+    /// A secret is its format byte and its bytes.
+    pub(crate) fn put_secret(&mut self, name: &RecordName<'_>, format: u8, secret: &[u8]) {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(1 + secret.len()));
+        bytes.push(format);
+        bytes.extend_from_slice(secret);
+        self.seal(name, &bytes);
+    }
+
+    pub(crate) fn put_plain<T: Stored>(&mut self, kind: PlainKind, number: u64, body: &T) {
+        let id = RecordId::plain(kind, number);
+        let revision = self.next_revision(id);
+        self.changes.insert(id, Change::Put { revision, blob: encode(body) });
+    }
+
+    pub(crate) fn delete(&mut self, name: &RecordName<'_>) {
+        let id = self.reader.view().id_of(name);
+        self.delete_at(id);
+    }
+
+    pub(crate) fn delete_plain(&mut self, kind: PlainKind, number: u64) {
+        self.delete_at(RecordId::plain(kind, number));
+    }
+
+    /// Deletes a record that is there; notes that one is not.
+    pub(crate) fn delete_at(&mut self, id: RecordId) {
+        if self.reader.held(id).is_some() {
+            self.changes.insert(id, Change::Delete);
+        }
+    }
+
+    fn seal(&mut self, name: &RecordName<'_>, bytes: &[u8]) -> (RecordId, Revision) {
+        let view = self.reader.view();
+        let id = view.id_of(name);
+        let revision = self.next_revision(id);
+        let blob = seal(view, name.kind(), id, revision, bytes, self.entropy);
+        self.changes.insert(id, Change::Put { revision, blob });
+        (id, revision)
+    }
+
+    fn next_revision(&mut self, id: RecordId) -> Revision {
+        let own = self.reader.held(id).map(|held| held.revision);
+        Revision::next(own, self.reader.view().index())
+    }
+}
+
+/// A blob for this place under the keyring's active epoch.
+fn seal(
+    view: &View,
+    kind: RecordKind,
+    id: RecordId,
+    revision: Revision,
+    bytes: &[u8],
+    entropy: &mut Entropy,
+) -> Vec<u8> {
+    seal_record(view.keyring().sealing(), &view.place(kind, id, revision), bytes, entropy)
+}
+
+fn too_large(transaction: &Transaction) -> Option<Refusal> {
+    let blobs = transaction.changes.values().filter_map(|change| match change {
+        Change::Put { blob, .. } => Some(blob.len()),
+        Change::Delete => None,
+    });
+    let (largest, whole) = (blobs.max().unwrap_or(0), encode(transaction).len());
+    if largest > BLOB_BYTES_MAX {
+        Some(Refusal::TransactionMax { limit: BLOB_BYTES_MAX, found: largest })
+    } else if whole > TRANSACTION_BYTES_MAX {
+        Some(Refusal::TransactionMax { limit: TRANSACTION_BYTES_MAX, found: whole })
+    } else {
+        None
+    }
+}

@@ -1,0 +1,100 @@
+//! Reads a view for one request and notes everything that it finds, absences too.
+//!
+//! Nothing else in this crate looks at a view to decide or to answer, so nothing that was read can be forgotten.
+
+use keyclave_policy::Principal;
+use keyclave_types::envelope::{Stored, decode};
+use keyclave_types::ids::{PlainKind, RecordId};
+
+use crate::occasion::Now;
+use crate::reads::{ReadSet, SetRead};
+use crate::records::RecordName;
+use crate::records::access::TokenRecord;
+use crate::records::key::KeyMeta;
+use crate::refusal::Refusal;
+use crate::view::{Held, HeldBody, Opened, View};
+
+pub(crate) struct Reader<'a> {
+    view: &'a View,
+    reads: ReadSet,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(view: &'a View) -> Self {
+        Self { view, reads: ReadSet::default() }
+    }
+
+    pub(crate) fn view(&self) -> &'a View {
+        self.view
+    }
+
+    pub(crate) fn into_reads(self) -> ReadSet {
+        self.reads
+    }
+
+    /// What every decision and every answer rests on: the keyring (its wrapped form changes with it), the access
+    /// head, and the caller's token.
+    pub(crate) fn standing(&mut self, principal: &Principal, now: Now) -> Result<(), Refusal> {
+        self.foundations()?;
+        match principal.token() {
+            None => Ok(()),
+            Some(id) => {
+                let token =
+                    self.get::<TokenRecord>(&RecordName::Token(id)).ok_or(Refusal::Unauthenticated)?;
+                let root = matches!(principal, Principal::Root { .. });
+                if root != token.root { Err(Refusal::Unauthenticated) } else { unexpired(token, now) }
+            }
+        }
+    }
+
+    /// [`Reader::standing`] of nobody in particular.
+    pub(crate) fn foundations(&mut self) -> Result<(), Refusal> {
+        self.held(RecordId::plain(PlainKind::Seal, 0));
+        self.held(self.view.id_of(&RecordName::AccessHead));
+        if self.view.head_matches() { Ok(()) } else { Err(Refusal::AccessHead) }
+    }
+
+    pub(crate) fn get<T: HeldBody>(&mut self, name: &RecordName<'_>) -> Option<&'a T> {
+        let held = self.held(self.view.id_of(name))?;
+        T::held(&held.body)
+    }
+
+    /// A key whose record's id is known from an index.
+    pub(crate) fn key_at(&mut self, id: RecordId) -> Option<&'a KeyMeta> {
+        KeyMeta::held(&self.held(id)?.body)
+    }
+
+    pub(crate) fn token_at(&mut self, id: RecordId) -> Option<&'a TokenRecord> {
+        TokenRecord::held(&self.held(id)?.body)
+    }
+
+    pub(crate) fn plain<T: Stored>(&mut self, kind: PlainKind, number: u64) -> Option<T> {
+        match &self.held(RecordId::plain(kind, number))?.body {
+            Opened::Plain(bytes) => decode(bytes).ok(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn exists(&mut self, name: &RecordName<'_>) -> bool {
+        self.held(self.view.id_of(name)).is_some()
+    }
+
+    pub(crate) fn held(&mut self, id: RecordId) -> Option<&'a Held> {
+        self.reads.note(id, self.view.found(id));
+        self.view.held(id)
+    }
+
+    pub(crate) fn note_set(&mut self, set: SetRead) {
+        self.reads.sets.push(set);
+    }
+}
+
+/// Whether a token still counts. One that never ends does not ask the clock.
+pub(crate) fn unexpired(token: &TokenRecord, now: Now) -> Result<(), Refusal> {
+    match (token.expires_at, now.relied()) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err(Refusal::ClockDoubtful),
+        (Some(end), Some(now)) if now < end => Ok(()),
+        (Some(_), Some(_)) => Err(Refusal::Unauthenticated),
+    }
+}

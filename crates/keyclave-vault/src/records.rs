@@ -1,0 +1,163 @@
+//! Every sealed record: its kind, its name, its body.
+//!
+//! A record's id is a keyed pseudorandom function of kind and name; its blob is the body's stored form, sealed for
+//! kind, id and revision. Kinds are numbers that are stored: never reuse one.
+
+pub mod access;
+pub mod cluster;
+pub mod key;
+pub mod plain;
+pub mod request;
+
+use keyclave_types::envelope::Stored;
+use keyclave_types::ids::{KeyId, NodeId, RequestId};
+use keyclave_types::key::Version;
+use keyclave_types::name::KeyName;
+use keyclave_types::request::TokenId;
+
+/// What a sealed record holds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// [`key::KeyMeta`].
+    Key = 1,
+    /// [`key::VersionPage`].
+    VersionPage = 2,
+    /// A version's secret: [`key::MATERIAL_FORMAT`] and 32 bytes.
+    VersionMaterial = 3,
+    /// [`key::Usage`].
+    Usage = 4,
+    /// [`access::TokenRecord`].
+    Token = 5,
+    /// [`access::AccessHead`].
+    AccessHead = 6,
+    /// [`access::JoinToken`].
+    JoinToken = 7,
+    /// [`cluster::NodeCounter`].
+    NodeCounter = 8,
+    /// [`cluster::NodeRecord`].
+    Node = 9,
+    /// [`cluster::RestartKey`].
+    RestartKey = 10,
+    /// [`cluster::Admission`].
+    Admission = 11,
+    /// [`request::RequestOutcome`].
+    RequestOutcome = 12,
+    /// [`request::Horizon`].
+    Horizon = 13,
+    /// [`cluster::ClusterTime`].
+    ClusterTime = 14,
+    /// [`cluster::CaRecord`].
+    Ca = 15,
+    /// [`cluster::AuditAnchor`].
+    AuditAnchor = 16,
+    /// A segment's secret: [`cluster::SEGMENT_KEY_FORMAT`] and 32 bytes.
+    AuditSegmentKey = 17,
+    /// The authority's private key: [`cluster::CA_KEY_FORMAT`] and PKCS #8.
+    CaKey = 18,
+}
+
+impl RecordKind {
+    /// In the order in which an unknown record is tried: the most frequent first.
+    pub(crate) const LIKELY_FIRST: [Self; 18] = [
+        Self::Key,
+        Self::VersionMaterial,
+        Self::VersionPage,
+        Self::RequestOutcome,
+        Self::Token,
+        Self::Usage,
+        Self::AuditSegmentKey,
+        Self::AuditAnchor,
+        Self::Node,
+        Self::RestartKey,
+        Self::Admission,
+        Self::JoinToken,
+        Self::AccessHead,
+        Self::NodeCounter,
+        Self::Horizon,
+        Self::ClusterTime,
+        Self::Ca,
+        Self::CaKey,
+    ];
+
+    /// The number that is stored.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+/// The name of one sealed record, from which its id follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RecordName<'a> {
+    Key(&'a KeyName),
+    VersionPage(KeyId, u32),
+    VersionMaterial(KeyId, Version),
+    Usage(KeyId, Version),
+    Token(TokenId),
+    AccessHead,
+    JoinToken(TokenId),
+    NodeCounter,
+    Node(NodeId),
+    RestartKey(NodeId),
+    Admission(NodeId),
+    RequestOutcome(RequestId),
+    Horizon,
+    ClusterTime,
+    Ca,
+    AuditAnchor(NodeId),
+    AuditSegmentKey([u8; 16]),
+    CaKey,
+}
+
+impl RecordName<'_> {
+    pub(crate) fn kind(&self) -> RecordKind {
+        match self {
+            Self::Key(_) => RecordKind::Key,
+            Self::VersionPage(..) => RecordKind::VersionPage,
+            Self::VersionMaterial(..) => RecordKind::VersionMaterial,
+            Self::Usage(..) => RecordKind::Usage,
+            Self::Token(_) => RecordKind::Token,
+            Self::AccessHead => RecordKind::AccessHead,
+            Self::JoinToken(_) => RecordKind::JoinToken,
+            Self::NodeCounter => RecordKind::NodeCounter,
+            Self::Node(_) => RecordKind::Node,
+            Self::RestartKey(_) => RecordKind::RestartKey,
+            Self::Admission(_) => RecordKind::Admission,
+            Self::RequestOutcome(_) => RecordKind::RequestOutcome,
+            Self::Horizon => RecordKind::Horizon,
+            Self::ClusterTime => RecordKind::ClusterTime,
+            Self::Ca => RecordKind::Ca,
+            Self::AuditAnchor(_) => RecordKind::AuditAnchor,
+            Self::AuditSegmentKey(_) => RecordKind::AuditSegmentKey,
+            Self::CaKey => RecordKind::CaKey,
+        }
+    }
+
+    /// The bytes of the name. Each kind has one shape, so two names of a kind never share bytes.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Key(name) => name.as_str().as_bytes().to_vec(),
+            Self::VersionPage(key, page) => [key.as_bytes().as_slice(), &page.to_be_bytes()].concat(),
+            Self::VersionMaterial(key, version) | Self::Usage(key, version) => {
+                [key.as_bytes().as_slice(), &version.get().to_be_bytes()].concat()
+            }
+            Self::Token(id) | Self::JoinToken(id) => id.0.to_vec(),
+            Self::Node(node) | Self::RestartKey(node) | Self::Admission(node) | Self::AuditAnchor(node) => {
+                node.get().to_be_bytes().to_vec()
+            }
+            Self::RequestOutcome(id) => id.as_bytes().to_vec(),
+            Self::AuditSegmentKey(segment) => segment.to_vec(),
+            Self::AccessHead
+            | Self::NodeCounter
+            | Self::Horizon
+            | Self::ClusterTime
+            | Self::Ca
+            | Self::CaKey => Vec::new(),
+        }
+    }
+}
+
+/// A body that knows its record's name.
+pub(crate) trait Body: Stored {
+    fn name(&self) -> RecordName<'_>;
+}

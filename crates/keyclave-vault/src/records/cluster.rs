@@ -1,0 +1,158 @@
+//! What the cluster keeps about itself: nodes, what lets them come back, the time, its authority, audit anchors.
+
+use keyclave_types::envelope::Stored;
+use keyclave_types::ids::{Incarnation, NodeId};
+use keyclave_types::member::NodePublicKey;
+use keyclave_types::request::NodeCode;
+use keyclave_types::time::UnixMillis;
+use serde::{Deserialize, Serialize};
+
+use crate::records::{Body, RecordName};
+
+/// First byte of an audit segment's secret.
+pub const SEGMENT_KEY_FORMAT: u8 = 1;
+/// First byte of the authority's private key; PKCS #8 follows.
+pub const CA_KEY_FORMAT: u8 = 1;
+
+/// The highest node number given out; a number is never given twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeCounter {
+    /// The number.
+    pub last: NodeId,
+}
+
+impl Stored for NodeCounter {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for NodeCounter {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::NodeCounter
+    }
+}
+
+/// A node that has joined and was not removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its number.
+    pub node: NodeId,
+    /// Its data directory.
+    pub incarnation: Incarnation,
+    /// Its key.
+    pub key: NodePublicKey,
+    /// When it joined.
+    pub joined_at: UnixMillis,
+}
+
+impl Stored for NodeRecord {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for NodeRecord {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::Node(self.node)
+    }
+}
+
+/// The public half of what lets a restarted process of this node have the root again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RestartKey {
+    /// Whose it is.
+    pub node: NodeId,
+    /// On which data directory.
+    pub incarnation: Incarnation,
+    /// Ed25519.
+    pub public: [u8; 32],
+    /// When it was recorded.
+    pub since: UnixMillis,
+}
+
+impl Stored for RestartKey {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for RestartKey {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::RestartKey(self.node)
+    }
+}
+
+/// One process of one node that somebody has vouched for; goes when it is used.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Admission {
+    /// Whose process.
+    pub node: NodeId,
+    /// The code of its boot key.
+    pub code: NodeCode,
+    /// When it was vouched for.
+    pub since: UnixMillis,
+}
+
+impl Stored for Admission {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for Admission {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::Admission(self.node)
+    }
+}
+
+/// The last time that the cluster agreed on; it never goes back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClusterTime {
+    /// The time.
+    pub at: UnixMillis,
+}
+
+impl Stored for ClusterTime {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for ClusterTime {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::ClusterTime
+    }
+}
+
+/// The certificate of the cluster's authority for what clients see. Its private key is a secret of its own.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CaRecord {
+    /// DER.
+    pub certificate: Vec<u8>,
+}
+
+impl Stored for CaRecord {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for CaRecord {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::Ca
+    }
+}
+
+/// How far a node's audit chain was durable, so that a cut below it is found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuditAnchor {
+    /// Whose chain.
+    pub node: NodeId,
+    /// The data directory that it lies in.
+    pub incarnation: Incarnation,
+    /// The sequence number of its last durable record.
+    pub sequence: u64,
+    /// That record's hash.
+    pub hash: [u8; 32],
+    /// When it was reported.
+    pub at: UnixMillis,
+}
+
+impl Stored for AuditAnchor {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for AuditAnchor {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::AuditAnchor(self.node)
+    }
+}

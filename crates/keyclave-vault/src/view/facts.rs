@@ -1,0 +1,122 @@
+//! What a view says to the node about the cluster itself: nodes, addresses, marks, anchors, the time.
+//!
+//! None of it is a caller's; secrets among it take a permit.
+
+use keyclave_crypto::secret::{Secret, SecretVec};
+use keyclave_policy::{Action, Permit};
+use keyclave_types::envelope::{Stored, decode};
+use keyclave_types::ids::{NodeId, PlainKind, RecordId};
+use keyclave_types::member::Addresses;
+use keyclave_types::seal::SealRecord;
+use keyclave_types::time::UnixMillis;
+
+use crate::records::RecordName;
+use crate::records::cluster::{
+    Admission, AuditAnchor, CA_KEY_FORMAT, CaRecord, ClusterTime, NodeRecord, RestartKey, SEGMENT_KEY_FORMAT,
+};
+use crate::records::plain::{Certificate, Formats, SealMark, WriterKey};
+use crate::records::request::Horizon;
+use crate::view::{HeldBody, Opened, View};
+
+impl View {
+    /// The seal record.
+    pub fn seal_record(&self) -> Option<SealRecord> {
+        self.plain(RecordId::plain(PlainKind::Seal, 0))
+    }
+
+    /// The writer key's public half.
+    pub fn writer_key(&self) -> Option<WriterKey> {
+        self.plain(RecordId::plain(PlainKind::WriterKey, 0))
+    }
+
+    /// Which cluster this is and what its nodes must understand.
+    pub fn formats(&self) -> Option<Formats> {
+        self.plain(RecordId::plain(PlainKind::Formats, 0))
+    }
+
+    /// Where a node is reached.
+    pub fn addresses(&self, node: NodeId) -> Option<Addresses> {
+        self.plain(RecordId::plain(PlainKind::Address, node.get()))
+    }
+
+    /// A node's certificate for clients.
+    pub fn certificate(&self, node: NodeId) -> Option<Certificate> {
+        self.plain(RecordId::plain(PlainKind::Certificate, node.get()))
+    }
+
+    /// An operator's mark on this node.
+    pub fn node_mark(&self, node: NodeId) -> Option<SealMark> {
+        self.plain(RecordId::plain(PlainKind::SealMark, node.get()))
+    }
+
+    /// An operator's mark on the whole cluster.
+    pub fn cluster_mark(&self) -> Option<SealMark> {
+        self.plain(RecordId::plain(PlainKind::SealMark, 0))
+    }
+
+    /// A node that has joined and was not removed.
+    pub fn node(&self, node: NodeId) -> Option<&NodeRecord> {
+        self.body(&RecordName::Node(node))
+    }
+
+    /// All nodes, by number.
+    pub fn nodes(&self) -> Vec<NodeRecord> {
+        let of = |id| self.held(id).and_then(|held| NodeRecord::held(&held.body)).copied();
+        self.indexes().nodes().filter_map(|(_, id)| of(id)).collect()
+    }
+
+    /// What lets a restarted process of this node come back.
+    pub fn restart_key(&self, node: NodeId) -> Option<&RestartKey> {
+        self.body(&RecordName::RestartKey(node))
+    }
+
+    /// The process of this node that somebody vouched for.
+    pub fn admission(&self, node: NodeId) -> Option<&Admission> {
+        self.body(&RecordName::Admission(node))
+    }
+
+    /// The last time that the cluster agreed on.
+    pub fn cluster_time(&self) -> Option<UnixMillis> {
+        self.body::<ClusterTime>(&RecordName::ClusterTime).map(|time| time.at)
+    }
+
+    /// The index below which request ids are refused.
+    pub fn horizon(&self) -> u64 {
+        self.body::<Horizon>(&RecordName::Horizon).map_or(0, |horizon| horizon.index)
+    }
+
+    /// How far this node's audit chain was durable when it last said so.
+    pub fn anchor(&self, node: NodeId) -> Option<&AuditAnchor> {
+        self.body(&RecordName::AuditAnchor(node))
+    }
+
+    /// The certificate of the cluster's authority.
+    pub fn ca_certificate(&self) -> Option<&[u8]> {
+        self.body::<CaRecord>(&RecordName::Ca).map(|ca| ca.certificate.as_slice())
+    }
+
+    /// The private key of the cluster's authority, PKCS #8. Only for [`Action::Housekeep`].
+    pub fn ca_key(&self, permit: &Permit) -> Option<SecretVec> {
+        let allowed = permit.covers(Action::Housekeep, None);
+        allowed.then(|| self.open_secret(self.id_of(&RecordName::CaKey), CA_KEY_FORMAT)).flatten()
+    }
+
+    /// The key of one audit segment. Only for [`Action::Housekeep`] and [`Action::ReadAudit`].
+    pub fn segment_key(&self, permit: &Permit, segment: [u8; 16]) -> Option<Secret<32>> {
+        let allowed = permit.covers(Action::Housekeep, None) || permit.covers(Action::ReadAudit, None);
+        let id = self.id_of(&RecordName::AuditSegmentKey(segment));
+        let secret = allowed.then(|| self.open_secret(id, SEGMENT_KEY_FORMAT)).flatten()?;
+        Secret::from_slice("audit segment key", secret.expose())
+    }
+
+    fn plain<T: Stored>(&self, id: RecordId) -> Option<T> {
+        match &self.held(id)?.body {
+            Opened::Plain(bytes) => decode(bytes).ok(),
+            _ => None,
+        }
+    }
+
+    fn body<T: HeldBody>(&self, name: &RecordName<'_>) -> Option<&T> {
+        self.held(self.id_of(name)).and_then(|held| T::held(&held.body))
+    }
+}

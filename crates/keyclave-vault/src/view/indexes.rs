@@ -1,0 +1,184 @@
+//! What a view keeps besides its records so that nothing is searched for: names in order, ids, what is due, what
+//! grants access.
+
+use std::ops::Bound;
+
+use imbl::{OrdMap, OrdSet};
+use keyclave_crypto::hash::sha256;
+use keyclave_types::ids::{KeyId, NodeId, RecordId};
+use keyclave_types::name::{KeyName, KeyPrefix};
+use keyclave_types::position::Revision;
+use keyclave_types::request::TokenId;
+use keyclave_types::time::UnixMillis;
+
+use crate::records::access::AccessHead;
+use crate::records::key::KeyMeta;
+use crate::versions;
+use crate::view::{Held, Opened};
+
+/// Label of the digest in the access head: label ‖ (record id (16) ‖ revision (8))…, in the order of ids.
+const ACCESS_HEAD: &[u8] = b"keyclave access head 1\0";
+
+/// Everything by which records are found.
+#[derive(Clone, Default)]
+pub(crate) struct Indexes {
+    keys: OrdMap<KeyName, RecordId>,
+    key_ids: OrdMap<KeyId, RecordId>,
+    due: OrdSet<(UnixMillis, RecordId)>,
+    prunable: OrdSet<RecordId>,
+    tokens: OrdMap<TokenId, RecordId>,
+    nodes: OrdMap<NodeId, RecordId>,
+    outcomes: OrdSet<(u64, RecordId)>,
+    access: OrdMap<RecordId, Revision>,
+    /// Of `access`; none while it is being changed.
+    head: Option<AccessHead>,
+}
+
+impl Indexes {
+    pub(crate) fn insert(&mut self, id: RecordId, held: &Held) {
+        match &held.body {
+            Opened::Key(meta) => self.insert_key(id, meta),
+            Opened::Token(token) => {
+                self.tokens.insert(token.id, id);
+                if token.root {
+                    self.access.insert(id, held.revision);
+                    self.head = None;
+                }
+            }
+            Opened::Node(node) => {
+                self.nodes.insert(node.node, id);
+            }
+            Opened::RequestOutcome(outcome) => {
+                self.outcomes.insert((outcome.request.index(), id));
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: RecordId, held: &Held) {
+        match &held.body {
+            Opened::Key(meta) => self.remove_key(id, meta),
+            Opened::Token(token) => {
+                self.tokens.remove(&token.id);
+                if self.access.remove(&id).is_some() {
+                    self.head = None;
+                }
+            }
+            Opened::Node(node) => {
+                self.nodes.remove(&node.node);
+            }
+            Opened::RequestOutcome(outcome) => {
+                self.outcomes.remove(&(outcome.request.index(), id));
+            }
+            _ => {}
+        }
+    }
+
+    fn insert_key(&mut self, id: RecordId, meta: &KeyMeta) {
+        self.keys.insert(meta.name.clone(), id);
+        self.key_ids.insert(meta.id, id);
+        if let Some(at) = versions::due_at(meta) {
+            self.due.insert((at, id));
+        }
+        if versions::prune_below(meta).is_some() {
+            self.prunable.insert(id);
+        }
+    }
+
+    fn remove_key(&mut self, id: RecordId, meta: &KeyMeta) {
+        self.keys.remove(&meta.name);
+        self.key_ids.remove(&meta.id);
+        if let Some(at) = versions::due_at(meta) {
+            self.due.remove(&(at, id));
+        }
+        self.prunable.remove(&id);
+    }
+
+    /// Counts and digests the records that grant access, if they have changed.
+    pub(crate) fn settle(&mut self) {
+        if self.head.is_none() {
+            self.head = Some(head_of(self.access.iter().map(|(id, revision)| (*id, *revision))));
+        }
+    }
+
+    /// What the access head must be.
+    pub(crate) fn access_head(&self) -> AccessHead {
+        self.head.unwrap_or_else(|| head_of(self.access.iter().map(|(id, revision)| (*id, *revision))))
+    }
+
+    /// The records that grant access.
+    pub(crate) fn access(&self) -> &OrdMap<RecordId, Revision> {
+        &self.access
+    }
+
+    /// Keys under `prefix` after the name `after`, in order.
+    pub(crate) fn names<'a>(
+        &'a self,
+        prefix: &'a KeyPrefix,
+        after: Option<&KeyName>,
+    ) -> impl Iterator<Item = (&'a KeyName, &'a RecordId)> {
+        let base = prefix.as_str().trim_end_matches('/');
+        let itself =
+            base.parse().ok().filter(|name| prefix.covers(name) && after.is_none_or(|after| after < name));
+        // No segment is less than "0", so nothing under the prefix comes before it. A prefix that is as deep as
+        // names may be has nothing under it.
+        let least = format!("{base}{}0", if base.is_empty() { "" } else { "/" }).parse::<KeyName>().ok();
+        let below = least.into_iter().flat_map(move |least| {
+            let from = match after {
+                Some(after) if *after >= least => Bound::Excluded(after.clone()),
+                Some(_) | None => Bound::Included(least),
+            };
+            self.keys.range((from, Bound::Unbounded)).take_while(move |(name, _)| prefix.covers(name))
+        });
+        let itself = itself.and_then(|name: KeyName| self.keys.get_key_value(&name));
+        itself.into_iter().chain(below)
+    }
+
+    pub(crate) fn key_by_id(&self, id: KeyId) -> Option<RecordId> {
+        self.key_ids.get(&id).copied()
+    }
+
+    /// Keys whose next version is due by `now`, longest due first.
+    pub(crate) fn due(&self, now: UnixMillis) -> impl Iterator<Item = (UnixMillis, RecordId)> {
+        self.due.iter().take_while(move |(at, _)| *at <= now).copied()
+    }
+
+    /// When the next version of any key is due.
+    pub(crate) fn next_due(&self) -> Option<UnixMillis> {
+        self.due.get_min().map(|(at, _)| *at)
+    }
+
+    /// Keys that hold more versions than their rules keep.
+    pub(crate) fn prunable(&self) -> impl Iterator<Item = RecordId> {
+        self.prunable.iter().copied()
+    }
+
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = (&TokenId, &RecordId)> {
+        self.tokens.iter()
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (NodeId, RecordId)> {
+        self.nodes.iter().map(|(node, id)| (*node, *id))
+    }
+
+    pub(crate) fn nodes_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Outcomes of requests that started below `horizon`.
+    pub(crate) fn outcomes_below(&self, horizon: u64) -> impl Iterator<Item = RecordId> {
+        self.outcomes.iter().take_while(move |(index, _)| *index < horizon).map(|(_, id)| *id)
+    }
+}
+
+/// Count and digest of records that grant access, given in the order of their ids.
+pub(crate) fn head_of(access: impl Iterator<Item = (RecordId, Revision)>) -> AccessHead {
+    let mut bytes = Vec::new();
+    let mut count = 0;
+    for (id, revision) in access {
+        bytes.extend_from_slice(id.as_bytes());
+        bytes.extend_from_slice(&revision.0.to_be_bytes());
+        count += 1;
+    }
+    AccessHead { count, digest: sha256(&[ACCESS_HEAD, &bytes]) }
+}
