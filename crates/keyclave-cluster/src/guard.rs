@@ -160,17 +160,25 @@ impl Guard {
         Ok(())
     }
 
-    /// Everything about an append. What may not be believed is taken out; what may not be, refuses the whole.
+    /// The commit index that a writer signed, with its signature.
+    pub(crate) fn vouched_commit(&self, append: &Append) -> Option<(LogId, Signature)> {
+        let (committed, signature) = append.request.leader_commit.zip(append.commit_signature)?;
+        let message = self.line.commit_message(&committed);
+        self.keys.verify(&self.pins.writer, &message, &signature).then_some((committed, signature))
+    }
+
+    /// Everything about an append. A commit index that is not `vouched` for is taken out; whatever else may not be
+    /// refuses the whole.
     pub(crate) fn check_append(
         &self,
         standing: &Standing,
         log: &impl LogView,
         append: &mut Append,
         sender: NodeId,
-        keyed: bool,
+        vouched: bool,
     ) -> Result<(), Refused> {
         self.check_vote(standing, &append.request.vote, sender, true)?;
-        if !self.vouches(append, keyed) {
+        if !vouched {
             append.request.leader_commit = None;
         }
         // openraft answers a vote below ours with ours and touches nothing. Only here may entries be dropped: at or
@@ -183,17 +191,6 @@ impl Guard {
         }
         self.check_against_applied(standing, log, append)?;
         self.check_entries(log, append)
-    }
-
-    fn vouches(&self, append: &Append, keyed: bool) -> bool {
-        let signed = |committed: &LogId, signature: &Signature| {
-            self.keys.verify(&self.pins.writer, &self.line.commit_message(committed), signature)
-        };
-        match (append.request.leader_commit, append.commit_signature) {
-            (Some(committed), Some(signature)) => keyed || signed(&committed, &signature),
-            (Some(_), None) => keyed,
-            (None, _) => false,
-        }
     }
 
     fn check_against_applied(

@@ -13,18 +13,30 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cluster;
+pub mod start;
 pub mod keys;
 pub mod threads;
 pub mod peer;
-mod timing;
-mod runtime;
-mod raft;
+pub mod propose;
+pub mod confirm;
+pub mod leadership;
+pub mod members;
+pub mod handover;
+pub mod receive;
+mod handler;
+pub mod guard;
+pub mod snapshot;
 pub mod entry;
 pub mod message;
-pub mod guard;
+mod raft;
+mod log_store;
+mod machine;
+mod network;
+mod rollback;
 mod ground;
 mod presence;
-mod rollback;
-mod snapshot;
-mod network;
+mod upkeep;
+mod runtime;
+mod timing;
 pub mod transport;

@@ -225,6 +225,10 @@ pub(crate) struct StoredMembershipForm {
     pub(crate) membership: MembershipForm,
 }
 
+impl Stored for StoredMembershipForm {
+    const FORMAT: u8 = 1;
+}
+
 impl From<&StoredMembership> for StoredMembershipForm {
     fn from(stored: &StoredMembership) -> Self {
         Self { made_at: stored.log_id().map(Into::into), membership: stored.membership().into() }

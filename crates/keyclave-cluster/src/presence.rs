@@ -21,7 +21,8 @@ struct State {
     may_lead: bool,
     handing_over: bool,
     leader: Option<NodeId>,
-    leader_sealed: bool,
+    leader_ferries: bool,
+    leads_heard: bool,
     heard: Option<Instant>,
     quiet_since: Instant,
     disturbed: Option<Instant>,
@@ -36,7 +37,8 @@ impl Presence {
             may_lead: true,
             handing_over: false,
             leader: None,
-            leader_sealed: false,
+            leader_ferries: false,
+            leads_heard: false,
             heard: None,
             quiet_since: Instant::now(),
             disturbed: None,
@@ -65,16 +67,22 @@ impl Presence {
         self.state().handing_over
     }
 
-    pub(crate) fn set_handing_over(&self, handing_over: bool) {
-        self.state().handing_over = handing_over;
+    /// False if one is under way already.
+    pub(crate) fn begin_handover(&self) -> bool {
+        !std::mem::replace(&mut self.state().handing_over, true)
     }
 
-    /// A leader's append or snapshot was accepted.
-    pub(crate) fn heard(&self, leader: NodeId, sealed: bool) {
+    pub(crate) fn end_handover(&self) {
+        self.state().handing_over = false;
+    }
+
+    /// A leader's append or snapshot was accepted. It only ferries if it said that it is sealed; that counts once
+    /// this node has all that it sent.
+    pub(crate) fn heard(&self, leader: NodeId, ferries: bool) {
         let mut state = self.state();
         let now = Instant::now();
         state.leader = Some(leader);
-        state.leader_sealed = sealed;
+        state.leader_ferries = ferries;
         state.heard = Some(now);
         state.quiet_since = now;
     }
@@ -96,9 +104,18 @@ impl Presence {
         (state.leader, live)
     }
 
-    /// Whether the leader last heard said that it is sealed.
-    pub(crate) fn leader_sealed(&self) -> bool {
-        self.state().leader_sealed
+    /// Whether the leader last heard is sealed, and this node has what it has.
+    pub(crate) fn leader_ferries(&self) -> bool {
+        self.state().leader_ferries
+    }
+
+    /// Whether this node leads and a quorum has answered it lately.
+    pub(crate) fn leads_heard(&self) -> bool {
+        self.state().leads_heard
+    }
+
+    pub(crate) fn set_leads_heard(&self, leads_heard: bool) {
+        self.state().leads_heard = leads_heard;
     }
 
     /// Whether one more higher vote from a peer without the keyring may cost an election: once a minute.

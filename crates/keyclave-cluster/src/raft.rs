@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyclave_types::envelope::Stored;
-use keyclave_types::ids::{Incarnation, NodeId};
+use keyclave_types::ids::Incarnation;
 use keyclave_types::member::{Member, NodePublicKey};
 use keyclave_types::transaction::{LeaderId, TransactionOutcome};
 use openraft::{AnyError, ErrorSubject, ErrorVerb, StorageIOError};
@@ -170,11 +170,6 @@ impl TryFrom<MembershipForm> for Membership {
 pub(crate) fn is_quorum(membership: &Membership, counted: &BTreeSet<u64>) -> bool {
     let sets = membership.get_joint_config();
     !sets.is_empty() && sets.iter().all(|voters| voters.intersection(counted).count() * 2 > voters.len())
-}
-
-/// The node number of an id that openraft holds; ids of this room are parsed before openraft sees them.
-pub(crate) fn node_id(number: u64) -> Option<NodeId> {
-    NodeId::new(number)
 }
 
 /// openraft's error of this room's own: it stops the node.
