@@ -24,7 +24,6 @@ pub mod leadership;
 pub mod members;
 pub mod handover;
 pub mod receive;
-mod handler;
 pub mod guard;
 pub mod snapshot;
 pub mod entry;
