@@ -1,0 +1,252 @@
+//! Appends groups of records to the open segment: one write and one sync for all of them, then receipts.
+//!
+//! Run by [`crate::trail`] wherever blocking work runs. Knows neither queues nor deadlines.
+//!
+//! A segment's file reaches ahead of its lines by up to [`RESERVE_BYTES`] of zeros, so that most syncs change no
+//! file size; a reader takes zeros at the end for room that was not used.
+
+use std::io;
+
+use keyclave_types::time::UnixMillis;
+
+use crate::chain::Link;
+use crate::files::{TrailFile, TrailFiles};
+use crate::header::Header;
+use crate::line::LineMaker;
+use crate::record::{Head, Receipt, RecordDraft};
+use crate::segment_key::{BodyKey, SegmentKey, SegmentKeyId};
+
+/// Bytes of lines after which a group is closed.
+pub(crate) const GROUP_BYTES_MAX: usize = 256 * 1024;
+/// Zeros written ahead of the lines.
+pub(crate) const RESERVE_BYTES: usize = 1024 * 1024;
+/// Bytes after which a segment gives way to the next.
+pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Milliseconds after which a segment gives way to the next.
+pub const SEGMENT_MS: u64 = 24 * 3_600_000;
+
+/// The open end of a trail.
+pub(crate) struct Appender<F: TrailFiles> {
+    pub(crate) files: F,
+    pub(crate) maker: LineMaker,
+    pub(crate) segment: OpenSegment<F::File>,
+    pub(crate) link: Link,
+    pub(crate) head: Head,
+    pub(crate) keys: Keys,
+    lines: Vec<u8>,
+}
+
+/// The segment that is written to.
+pub(crate) struct OpenSegment<T> {
+    pub(crate) file: T,
+    pub(crate) header: Header,
+    /// Where the next line goes, in bytes.
+    pub(crate) end: u64,
+    /// How long the file is, as far as this process has made it.
+    pub(crate) length: u64,
+}
+
+/// The keys at hand.
+#[derive(Default)]
+pub(crate) struct Keys {
+    /// Of the open segment.
+    pub(crate) current: Option<BodyKey>,
+    /// For the next one.
+    pub(crate) spare: Option<SegmentKey>,
+}
+
+/// Why the trail can record nothing any more. The process should say so and end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StopCause {
+    /// What is on disk is unknown after a failed sync.
+    #[error("the audit trail could not be made durable: {0}")]
+    Sync(io::ErrorKind),
+    /// A write failed for another reason than a full disk.
+    #[error("the audit trail could not be written: {0}")]
+    Write(io::ErrorKind),
+    /// A write failed and what it left could not be cut off.
+    #[error("a failed write to the audit trail could not be undone: {0}")]
+    Cut(io::ErrorKind),
+    /// The file under the process was removed, replaced or cut.
+    #[error("the audit trail's file was removed, replaced or cut while it was written to")]
+    Replaced,
+    /// Whoever ran the blocking work lost it.
+    #[error("the audit trail's writer is gone")]
+    Lost,
+}
+
+/// Why a group was not recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum GroupError {
+    /// Nothing of the group is in the trail; the next one may succeed.
+    #[error("the disk of the audit trail is full")]
+    Full,
+    /// See [`StopCause`].
+    #[error(transparent)]
+    Stop(StopCause),
+}
+
+impl<F: TrailFiles> Appender<F> {
+    pub(crate) fn new(
+        files: F,
+        maker: LineMaker,
+        segment: OpenSegment<F::File>,
+        link: Link,
+        head: Head,
+    ) -> Self {
+        Self { files, maker, segment, link, head, keys: Keys::default(), lines: Vec::new() }
+    }
+
+    /// Records the first of `drafts`, as many as fit one group, and returns a receipt for each once they are durable.
+    pub(crate) fn append<'d>(
+        &mut self,
+        drafts: impl Iterator<Item = &'d RecordDraft>,
+    ) -> Result<Vec<Receipt>, GroupError> {
+        self.still_in_place().map_err(GroupError::Stop)?;
+        let mut drafts = drafts.peekable();
+        let Some(first) = drafts.peek() else { return Ok(Vec::new()) };
+        self.roll_if_due(first.time)?;
+        let (mut link, mut head, mut receipts) = (self.link, self.head, Vec::new());
+        self.lines.clear();
+        for draft in drafts {
+            link = self.maker.append(
+                draft,
+                self.segment.header.segment,
+                &link,
+                self.keys.current.as_ref(),
+                &mut self.lines,
+            );
+            head = Head { sequence: link.sequence, hash: link.hash };
+            receipts.push(Receipt { node: self.maker.node, sequence: link.sequence, hash: link.hash });
+            if self.lines.len() >= GROUP_BYTES_MAX {
+                break;
+            }
+        }
+        self.write()?;
+        (self.link, self.head) = (link, head);
+        Ok(receipts)
+    }
+
+    /// Whether the open file is still the one that its name leads to.
+    pub(crate) fn still_in_place(&self) -> Result<(), StopCause> {
+        match self.segment.file.in_place(self.segment.end) {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(StopCause::Replaced),
+        }
+    }
+
+    /// Takes a key. The open segment's own key is used from the next group on; another one waits for the next
+    /// segment, which begins at once where the open one has no key at hand.
+    pub(crate) fn take_key(&mut self, key: SegmentKey) {
+        if self.segment.header.key == Some(key.id) {
+            self.keys.current = Some(BodyKey::new(key.id, &key.secret));
+        } else {
+            self.keys.spare = Some(key);
+        }
+    }
+
+    /// Drops all keys: what follows is plain.
+    pub(crate) fn forget_keys(&mut self) {
+        self.keys = Keys::default();
+    }
+
+    /// Gives back the room that was not used.
+    pub(crate) fn close(&mut self) -> Result<(), StopCause> {
+        self.segment.give_back()
+    }
+
+    fn write(&mut self) -> Result<(), GroupError> {
+        let lines_end = self.segment.end + self.lines.len() as u64;
+        if lines_end > self.segment.length {
+            self.lines.resize(self.lines.len() + RESERVE_BYTES, 0);
+        }
+        let written_end = self.segment.end + self.lines.len() as u64;
+        if let Err(error) = self.segment.file.write_at(self.segment.end, &self.lines) {
+            return Err(self.undo(&error));
+        }
+        self.segment.file.sync().map_err(|error| GroupError::Stop(StopCause::Sync(error.kind())))?;
+        self.segment.end = lines_end;
+        self.segment.length = self.segment.length.max(written_end);
+        Ok(())
+    }
+
+    /// A full disk refuses and does not stop: what the write left behind is cut off, so that the next group does
+    /// not stand in front of it.
+    fn undo(&mut self, error: &io::Error) -> GroupError {
+        if !is_full(error) {
+            return GroupError::Stop(StopCause::Write(error.kind()));
+        }
+        match self.segment.file.cut(self.segment.end) {
+            Ok(()) => {
+                self.segment.length = self.segment.end;
+                GroupError::Full
+            }
+            Err(error) => GroupError::Stop(StopCause::Cut(error.kind())),
+        }
+    }
+
+    fn roll_if_due(&mut self, now: UnixMillis) -> Result<(), GroupError> {
+        if !self.due(now) {
+            return Ok(());
+        }
+        let spare = self.keys.spare.as_ref().map(|key| BodyKey::new(key.id, &key.secret));
+        let key: Option<SegmentKeyId> = spare.as_ref().or(self.keys.current.as_ref()).map(|key| key.id);
+        let header = Header {
+            cluster: self.maker.cluster,
+            node: self.maker.node,
+            segment: self.segment.header.segment.next(),
+            continues: self.link,
+            created: now,
+            key,
+        };
+        let (opened, hash) =
+            OpenSegment::create(&self.files, header).map_err(|error| match is_full(&error) {
+                true => GroupError::Full,
+                false => GroupError::Stop(StopCause::Write(error.kind())),
+            })?;
+        let mut closed = std::mem::replace(&mut self.segment, opened);
+        self.link.hash = hash;
+        if let Some(spare) = spare {
+            self.keys = Keys { current: Some(spare), spare: None };
+        }
+        closed.give_back().map_err(GroupError::Stop)
+    }
+
+    /// A segment ends when a key waits for bodies that would be plain, or when it is large or old. It goes on for
+    /// twice its size and age under its own key where the node has not brought a fresh one yet.
+    fn due(&self, now: UnixMillis) -> bool {
+        let age_ms = now.since(self.segment.header.created);
+        match (&self.keys.current, &self.keys.spare) {
+            (None, Some(_)) => true,
+            (Some(_), Some(_)) | (None, None) => self.segment.end >= SEGMENT_BYTES || age_ms >= SEGMENT_MS,
+            (Some(_), None) => self.segment.end >= 2 * SEGMENT_BYTES || age_ms >= 2 * SEGMENT_MS,
+        }
+    }
+}
+
+impl<T: TrailFile> OpenSegment<T> {
+    /// Makes a segment, and says its header's hash.
+    pub(crate) fn create<F: TrailFiles<File = T>>(files: &F, header: Header) -> io::Result<(Self, [u8; 32])> {
+        let (line, hash) = header.line();
+        let file = files.create(header.segment, &line)?;
+        let length = line.len() as u64;
+        Ok((Self { file, header, end: length, length }, hash))
+    }
+
+    /// Some file systems need room to cut a file; zeros at its end then stay and harm nobody.
+    fn give_back(&mut self) -> Result<(), StopCause> {
+        if self.length > self.end {
+            match self.file.cut(self.end) {
+                Ok(()) => self.length = self.end,
+                Err(error) if is_full(&error) => {}
+                Err(error) => return Err(StopCause::Cut(error.kind())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether an error means that there is no room, now.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
