@@ -1,0 +1,82 @@
+//! Tokens.
+
+use std::time::Duration;
+
+use keyclave_proto::request::Invalid;
+use keyclave_proto::v1;
+use keyclave_types::request::{SubjectName, TokenDescription, TokenId};
+use keyclave_types::time::UnixMillis;
+use zeroize::Zeroizing;
+
+use crate::client::{Answer, Client, answer};
+use crate::error::{ReadError, WriteError};
+use crate::keys::PageToken;
+use crate::wire;
+
+/// A token as it was made. Its text is shown to this caller only.
+pub struct CreatedToken {
+    /// Its id, the part that may be shown.
+    pub id: TokenId,
+    /// The whole token, as its holder sends it.
+    pub text: Zeroizing<String>,
+    /// When it ends.
+    pub expires_at: Option<UnixMillis>,
+}
+
+/// One page of tokens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TokenPage {
+    /// The tokens, by id, without their secrets.
+    pub tokens: Vec<TokenDescription>,
+    /// What to ask the next page with; none on the last.
+    pub next: Option<PageToken>,
+}
+
+impl Client {
+    /// Makes a token for a service.
+    pub async fn create_token(
+        &self,
+        subject: &SubjectName,
+        lifetime: Option<Duration>,
+    ) -> Result<Answer<CreatedToken>, WriteError> {
+        let lifetime_ms = lifetime.map(|l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX));
+        let subject = subject.to_string();
+        let make = |request_id, floor| v1::CreateTokenRequest {
+            subject: subject.clone(),
+            lifetime_ms,
+            request_id,
+            floor,
+        };
+        let send = |channel, request| async move { wire::access(channel).create_token(request).await };
+        let parse = |response: v1::CreateTokenResponse| {
+            let text = Zeroizing::new(response.token);
+            let id = TokenId(wire::bytes(&response.token_id, "token_id")?);
+            Ok(CreatedToken { id, text, expires_at: response.expires_at_unix_ms.map(UnixMillis) })
+        };
+        Ok(answer(self.write(make, send).await?, parse)?)
+    }
+
+    /// Ends a token on every node.
+    pub async fn revoke_token(&self, id: TokenId) -> Result<Answer<()>, WriteError> {
+        let make = |request_id, floor| v1::RevokeTokenRequest { token_id: id.0.to_vec(), request_id, floor };
+        let send = |channel, request| async move { wire::access(channel).revoke_token(request).await };
+        Ok(answer(self.write(make, send).await?, |_| Ok(()))?)
+    }
+
+    /// One page of tokens; `page_size` 0 leaves it to the server.
+    pub async fn list_tokens(
+        &self,
+        page_size: u32,
+        after: Option<PageToken>,
+    ) -> Result<Answer<TokenPage>, ReadError> {
+        let page_token = after.map(|token| token.0).unwrap_or_default();
+        let request = v1::ListTokensRequest { page_size, page_token, floor: self.floor() };
+        let send = |channel, request| async move { wire::access(channel).list_tokens(request).await };
+        let parse = |response: v1::ListTokensResponse| {
+            let tokens = response.tokens.into_iter().map(TryInto::try_into);
+            let tokens = tokens.collect::<Result<_, Invalid>>()?;
+            Ok(TokenPage { tokens, next: PageToken::of(response.next_page_token) })
+        };
+        Ok(answer(self.read(request, send).await?, parse)?)
+    }
+}

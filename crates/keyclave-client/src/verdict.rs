@@ -1,0 +1,204 @@
+//! What one attempt's status means for the next one. Pure: no clock, no connection.
+
+use std::error::Error;
+
+use keyclave_proto::reason::Reason;
+use keyclave_proto::status::Details;
+use tonic::{Code, Status};
+
+use crate::dial::DialError;
+
+/// What to make of a status.
+#[derive(Debug, Clone)]
+pub(crate) enum Verdict {
+    /// Every node would say so: it is the answer.
+    Final,
+    /// Another node, or the same one later, may do better.
+    Again {
+        /// How this node stands.
+        node: Standing,
+        /// Whether the request may have been done all the same.
+        maybe_done: bool,
+    },
+}
+
+/// How a node stands that did not answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Standing {
+    /// It holds no key, and stays so until people act.
+    Sealed,
+    /// Never reached.
+    Unreached(DialError),
+    /// It cannot at present.
+    Busy,
+}
+
+/// Decides by the reason where a node gave one, and by where the error arose where none did.
+pub(crate) fn verdict(status: &Status) -> Verdict {
+    if let Some(dial) = dial_error(status) {
+        return Verdict::Again { node: Standing::Unreached(dial.clone()), maybe_done: false };
+    }
+    match Details::of(status).known_reason() {
+        Some(reason) => of_reason(reason),
+        None => of_code(status),
+    }
+}
+
+/// The dialler's own error, if that is what the call failed with.
+fn dial_error(status: &Status) -> Option<&DialError> {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if let Some(dial) = error.downcast_ref::<DialError>() {
+            return Some(dial);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn of_reason(reason: Reason) -> Verdict {
+    let busy = |maybe_done| Verdict::Again { node: Standing::Busy, maybe_done };
+    match reason {
+        Reason::NodeSealed => Verdict::Again { node: Standing::Sealed, maybe_done: false },
+        Reason::NotInitialized
+        | Reason::CatchingUp
+        | Reason::NoLeader
+        | Reason::ShuttingDown
+        | Reason::Overloaded
+        | Reason::Deadline
+        | Reason::Conflict
+        | Reason::FloorAhead
+        | Reason::MembershipBusy => busy(false),
+        // The leader may have committed it before the answer, its record or its confirmation was lost.
+        Reason::NotConfirmed
+        | Reason::AuditUnavailable
+        | Reason::NodeUnreachable
+        | Reason::OutcomeUnknown => busy(true),
+        Reason::Internal
+        | Reason::Unauthenticated
+        | Reason::Denied
+        | Reason::LocalOnly
+        | Reason::AccessHeadMismatch
+        | Reason::PermitForeign
+        | Reason::InvalidField
+        | Reason::ItemsMax
+        | Reason::PlaintextMax
+        | Reason::AssociatedDataMax
+        | Reason::RequestMax
+        | Reason::TransactionMax
+        | Reason::RequestIdReused
+        | Reason::RequestIdOld
+        | Reason::RequestIdAhead
+        | Reason::SecretShownOnce
+        | Reason::OtherGeneration
+        | Reason::ClockDoubtful
+        | Reason::KeyNotFound
+        | Reason::KeyExists
+        | Reason::KeyDisabled
+        | Reason::KeyExpired
+        | Reason::VersionUnknown
+        | Reason::VersionDestroyed
+        | Reason::VersionsMax
+        | Reason::VersionsExhausted
+        | Reason::UsesExhausted
+        | Reason::UsesNotCounted
+        | Reason::RotateEveryOutOfRange
+        | Reason::StalenessOutOfRange
+        | Reason::NotDue
+        | Reason::WrongKey
+        | Reason::Undecryptable
+        | Reason::TokenNotFound
+        | Reason::LastRootToken
+        | Reason::TokenLifetime
+        | Reason::AlreadyInitialized
+        | Reason::ShareWrong
+        | Reason::ShareOtherSet
+        | Reason::ShareMalformed
+        | Reason::BootKeyChanged
+        | Reason::BackOff
+        | Reason::CeremonyElsewhere
+        | Reason::CeremonyNotFound
+        | Reason::AdmissionPolicy
+        | Reason::SealMarked
+        | Reason::NotAdmitted
+        | Reason::CodeUnknown
+        | Reason::JoinRefused
+        | Reason::NodeNotFound
+        | Reason::OtherIncarnation
+        | Reason::MembersMax
+        | Reason::NodesExhausted
+        | Reason::LastMember
+        | Reason::NoSuccessor
+        | Reason::AnchorBackwards
+        | Reason::Horizon
+        | Reason::RecordExists
+        | Reason::RecordLost => Verdict::Final,
+    }
+}
+
+/// Without a reason: a newer server's word is taken by its code; an error that arose on the way may always be
+/// repeated, since a node that answers with one gives a reason.
+fn of_code(status: &Status) -> Verdict {
+    let on_the_way = status.source().is_some();
+    match status.code() {
+        Code::Unavailable | Code::DeadlineExceeded => {
+            Verdict::Again { node: Standing::Busy, maybe_done: true }
+        }
+        Code::Unknown | Code::Internal | Code::Cancelled if on_the_way => {
+            Verdict::Again { node: Standing::Busy, maybe_done: true }
+        }
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss
+        | Code::Unauthenticated => Verdict::Final,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io;
+    use std::sync::Arc;
+
+    use keyclave_proto::status::status;
+
+    use super::*;
+
+    #[test]
+    fn only_what_a_node_says_of_itself_is_asked_elsewhere() {
+        for reason in Reason::ALL {
+            let again = matches!(verdict(&status(*reason, "", BTreeMap::new())), Verdict::Again { .. });
+            let about_the_node = matches!(
+                reason.code(),
+                Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted
+            ) && !matches!(reason, Reason::BackOff | Reason::RequestIdOld)
+                || *reason == Reason::NotInitialized;
+            assert_eq!(again, about_the_node, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_never_was_did_nothing() {
+        let error = DialError::Connect(Arc::new(io::ErrorKind::ConnectionRefused.into()));
+        let unreached = verdict(&Status::from_error(Box::new(error)));
+        assert!(matches!(unreached, Verdict::Again { node: Standing::Unreached(_), maybe_done: false }));
+    }
+
+    #[test]
+    fn a_connection_that_broke_may_have_done_it() {
+        let broke = Status::from_error(Box::new(io::Error::from(io::ErrorKind::BrokenPipe)));
+        assert!(matches!(verdict(&broke), Verdict::Again { maybe_done: true, .. }));
+        assert!(matches!(verdict(&Status::internal("a node's own word")), Verdict::Final));
+    }
+}
