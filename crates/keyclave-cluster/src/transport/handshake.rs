@@ -257,6 +257,21 @@ mod tests {
     }
 
     #[test]
+    fn a_dialler_that_is_sealed_meanwhile_takes_nobodys_word() {
+        let keys = TestKeys::one(42);
+        let (mut near, mut far) = duplex(64);
+        let dialled = block(async {
+            let rogue = async {
+                receive::<33, _>(&mut far).await.unwrap();
+                keys.become_like(TestKeys::sealed());
+                far.write_all(&[ACCEPTED; 33]).await.unwrap();
+            };
+            tokio::join!(dial(&mut near, Kind::Keyed, &EXPORTER, &keys), rogue).0
+        });
+        assert!(matches!(dialled, Err(Refused::WeAreSealed)), "{dialled:?}");
+    }
+
+    #[test]
     fn a_stream_cut_at_any_byte_is_refused() {
         let keys = TestKeys::one(42);
         let proof = keys.tag(&transcript(Side::Dialler, &EXPORTER)).unwrap();

@@ -40,6 +40,8 @@ pub mod raft_calls;
 pub mod raft_service;
 mod raft_transport;
 
+mod raft_handler;
+
 pub mod serve;
 
 #[cfg(test)]

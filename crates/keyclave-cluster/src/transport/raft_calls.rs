@@ -3,11 +3,13 @@
 //! The Raft half calls it. Sealed nodes need Raft too, so where no keyed connection stands, a plain one serves;
 //! every answer says over which it came, because less is believed of a plain one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
 use keyclave_proto::peer::v1 as wire;
 use keyclave_proto::peer::v1::install_snapshot_request::Part;
@@ -156,13 +158,27 @@ impl<W: Wire> Peers<W> {
     /// Keeps a keyed connection to every member that takes one, so that the keyed quorum rule has something to
     /// count and a first request need not wait. Runs until it is dropped; does nothing while this node is sealed.
     pub async fn keep_keyed(&self) {
+        let limit = Duration::from_millis(KEYED_TRIAL_MS_MAX);
+        let (mut trying, mut trials) = (BTreeSet::new(), FuturesUnordered::new());
         loop {
-            let trials = self.without_keyed().into_iter().filter_map(|node| self.keyed(node).ok());
-            let limit = Duration::from_millis(KEYED_TRIAL_MS_MAX);
-            // Any call connects; what is answered does not matter here, and a refusal is tried again.
-            let trials = trials.map(|channel| async move { leader_seen(&channel, limit).await });
-            futures::future::join_all(trials).await;
-            tokio::time::sleep(Duration::from_millis(KEYED_TRIED_EVERY_MS)).await;
+            for node in self.without_keyed() {
+                if let Ok(channel) = self.keyed(node)
+                    && trying.insert(node)
+                {
+                    // Any call connects; what is answered does not matter here, and a refusal is tried again.
+                    trials.push(async move { (node, leader_seen(&channel, limit).await.is_ok()) });
+                }
+            }
+            // One that hangs must not keep the others waiting.
+            let mut next_round =
+                std::pin::pin!(tokio::time::sleep(Duration::from_millis(KEYED_TRIED_EVERY_MS)));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut next_round => break,
+                    Some((node, _)) = trials.next() => trying.remove(&node),
+                };
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use keyclave_proto::peer::v1 as wire;
 use keyclave_proto::peer::v1::install_snapshot_request::Part;
 use keyclave_proto::peer::v1::leadership_service_server::{LeadershipService, LeadershipServiceServer};
@@ -173,6 +174,18 @@ impl SnapshotChunks {
             Ok(None) => None,
             Err(error) => Some(Err(error)),
         }
+    }
+}
+
+impl SnapshotChunks {
+    /// The chunks as a stream that ends with the first error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Vec<u8>, ChunkError>> + Send {
+        futures::stream::unfold(Some(self), |chunks| async move {
+            let mut chunks = chunks?;
+            let next = chunks.next().await?;
+            let rest = next.is_ok().then_some(chunks);
+            Some((next, rest))
+        })
     }
 }
 

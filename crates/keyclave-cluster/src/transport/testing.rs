@@ -18,10 +18,12 @@ use super::handshake::Kind;
 use super::proof::{PeerKeys, Transcript};
 use super::wire::Exporter;
 
-/// Runs `work` to its end with paused time.
+/// Runs `work` to its end with paused time. What waits for something that never comes ends in an hour of that time.
 pub(crate) fn block<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.unwrap().block_on(work)
+    let hour = std::time::Duration::from_secs(3_600);
+    let ended = runtime.unwrap().block_on(async { tokio::time::timeout(hour, work).await });
+    ended.expect("the test waits for something that never comes")
 }
 
 pub(crate) fn node(number: u64) -> NodeId {

@@ -264,7 +264,7 @@ impl Verifier {
 }
 
 fn never_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
-    Err(rustls::Error::PeerIncompatible(PeerIncompatible::Tls13RequiredForQuic))
+    Err(rustls::Error::PeerIncompatible(PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig))
 }
 
 impl ServerCertVerifier for Verifier {

@@ -99,6 +99,20 @@ fn a_peer_that_stops_without_a_word_is_noticed_by_the_keep_alive() {
 }
 
 #[test]
+fn an_idle_connection_that_has_gone_dead_does_not_count_as_keyed_for_long() {
+    block(async {
+        let network = Network::default();
+        let (a, b) = pair(&network, TestKeys::one(42), TestKeys::one(42));
+        a.forward(2, Kind::Keyed).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!((a.connections.keyed().len(), b.connections.keyed().len()), (1, 1), "idle is not dead");
+        network.freeze();
+        tokio::time::sleep(Duration::from_millis(3_100)).await;
+        assert_eq!((a.connections.keyed().len(), b.connections.keyed().len()), (0, 0));
+    });
+}
+
+#[test]
 fn a_server_told_to_stop_does_not_wait_for_calls_that_hang() {
     block(async {
         let network = Network::default();

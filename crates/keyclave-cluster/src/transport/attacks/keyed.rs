@@ -1,14 +1,21 @@
 //! Keyed and plain: who gets through to which service, and for how long.
 
+use std::time::Duration;
+
+use keyclave_proto::peer::v1::RejoinRequest;
+use keyclave_proto::peer::v1::rejoin_service_client::RejoinServiceClient;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
 use crate::transport::call::CallError;
 use crate::transport::gate::GateReason;
 use crate::transport::handshake::Kind;
+use crate::transport::peers::PeerChannel;
 use crate::transport::refused::Refused;
-use crate::transport::testing::memory::Network;
+use crate::transport::testing::memory::{MemoryWire, Network};
 use crate::transport::testing::station::{LIMIT, Station, address, forward_over};
-use crate::transport::testing::{TestKeys, block, node};
+use crate::transport::testing::{TestKeys, block, key, node};
+use crate::transport::wire::Wire;
 
 #[test]
 fn only_a_keyed_connection_reaches_a_service_that_needs_proof() {
@@ -87,6 +94,22 @@ fn a_removed_member_is_refused_on_its_living_connection_before_that_is_ended() {
 }
 
 #[test]
+fn whoever_is_no_member_is_not_even_answered() {
+    block(async {
+        let network = Network::default();
+        let (_, b) = pair(&network, TestKeys::one(42), TestKeys::one(42));
+        // The wire in memory lets everyone through; membership is asked again above it.
+        let stranger = MemoryWire { network: network.clone(), key: key(9) };
+        let mut bound = stranger.dial(&address(2).parse().unwrap(), &key(2)).await.unwrap();
+        bound.stream.write_all(&[0x01]).await.unwrap();
+        let mut answer = Vec::new();
+        bound.stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"");
+        assert_eq!(b.refused(), ["the other end is not a current member"]);
+    });
+}
+
+#[test]
 fn a_channel_to_a_removed_member_sends_nothing_more() {
     block(async {
         let network = Network::default();
@@ -115,7 +138,7 @@ fn each_new_connection_is_proven_anew() {
         assert!(matches!(refused, Refused::PeerSealed), "{refused:?}");
         assert_eq!((a.connections.keyed().len(), b.connections.keyed().len()), (0, 0));
         b.keys.become_like(TestKeys::one(42));
-        tokio::time::sleep(std::time::Duration::from_millis(201)).await;
+        tokio::time::sleep(Duration::from_millis(201)).await;
         a.forward(2, Kind::Keyed).await.unwrap();
     });
 }
@@ -131,7 +154,7 @@ fn a_peer_at_another_address_is_found_by_the_next_connection() {
         until_refused(&a).await;
         b.serve(network.listen("moved:1", b.local.key));
         a.directory.locate(2, "moved:1");
-        tokio::time::sleep(std::time::Duration::from_millis(201)).await;
+        tokio::time::sleep(Duration::from_millis(201)).await;
         a.forward(2, Kind::Keyed).await.unwrap();
     });
 }
@@ -160,12 +183,9 @@ fn a_dedicated_connection_gives_what_both_ends_may_sign_and_never_comes_back() {
         let (one, two) =
             (a.peers.dedicated(node(2)).await.unwrap(), a.peers.dedicated(node(2)).await.unwrap());
         assert_ne!(one.exporter, two.exporter);
-        let position = one.channel.call(LIMIT, |channel| async move {
-            let request = keyclave_proto::peer::v1::LeaderSeenRequest {};
-            let mut client = keyclave_proto::peer::v1::raft_service_client::RaftServiceClient::new(channel);
-            client.leader_seen(request).await
-        });
-        position.await.unwrap();
+        for dedicated in [&one, &two] {
+            assert_eq!(exporter_seen_over(&dedicated.channel).await, dedicated.exporter.0);
+        }
         b.connections.close_all();
         let ended = async {
             loop {
@@ -178,38 +198,31 @@ fn a_dedicated_connection_gives_what_both_ends_may_sign_and_never_comes_back() {
     });
 }
 
-#[test]
-fn the_exporter_that_a_service_sees_is_the_diallers() {
-    block(async {
-        let network = Network::default();
-        let (a, _b) = pair(&network, TestKeys::one(42), TestKeys::one(42));
-        let seen = a.forward_within(2, Kind::Keyed, b"exporter", LIMIT).await.unwrap();
-        assert_eq!(seen.len(), 32);
-        assert_ne!(seen, [0; 32]);
-    });
-}
-
 /// Node 1, which dials, and node 2, which listens.
 pub(super) fn pair(
     network: &Network,
     dialler: TestKeys,
     acceptor: TestKeys,
-) -> (
-    Station<crate::transport::testing::memory::MemoryWire>,
-    Station<crate::transport::testing::memory::MemoryWire>,
-) {
+) -> (Station<MemoryWire>, Station<MemoryWire>) {
     let (a, b) = (Station::in_memory(network, 1, dialler), Station::in_memory(network, 2, acceptor));
     b.plug_in(network);
     (a, b)
 }
 
 /// Calls until no connection stands any more: the loss of the last one may be told to a call or two first.
-async fn until_refused(station: &Station<crate::transport::testing::memory::MemoryWire>) -> Refused {
+async fn until_refused(station: &Station<MemoryWire>) -> Refused {
     for _ in 0..10 {
         if let Err(CallError::Refused(refused)) = station.forward(2, Kind::Keyed).await {
             return refused;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     panic!("the connection is still answering");
+}
+
+async fn exporter_seen_over(channel: &PeerChannel) -> Vec<u8> {
+    let asked = channel.call(LIMIT, |channel| async move {
+        RejoinServiceClient::new(channel).rejoin(RejoinRequest::default()).await
+    });
+    asked.await.unwrap().sealed_root
 }

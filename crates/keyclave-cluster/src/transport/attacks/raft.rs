@@ -12,8 +12,8 @@ use crate::transport::handshake::Kind;
 use crate::transport::raft_calls::leader_named_by;
 use crate::transport::raft_service::{SNAPSHOT_SILENCE_MS_MAX, Sender};
 use crate::transport::testing::memory::Network;
-use crate::transport::testing::station::{LIMIT, Station};
-use crate::transport::testing::{TestKeys, block, node};
+use crate::transport::testing::station::{LIMIT, Station, address};
+use crate::transport::testing::{TestKeys, block, key, node};
 
 use super::keyed::pair;
 
@@ -79,6 +79,22 @@ fn keyed_connections_are_kept_to_whoever_takes_them() {
         assert_eq!(a.connections.keyed(), [node(2), node(3)].into());
         assert_eq!(sealed.connections.keyed(), [node(1), node(2)].into());
         assert_eq!(a.connections.count(node(2), Kind::Keyed), 2, "one of ours and one of theirs, no more");
+    });
+}
+
+#[test]
+fn a_member_that_hangs_does_not_keep_others_from_being_keyed() {
+    block(async {
+        let network = Network::default();
+        let (a, b) = pair(&network, TestKeys::one(42), TestKeys::sealed());
+        let _mute = network.listen(&address(3), key(3));
+        let peers = a.peers.clone();
+        tokio::spawn(async move { peers.keep_keyed().await });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(a.connections.keyed().is_empty());
+        b.keys.become_like(TestKeys::one(42));
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(a.connections.keyed(), [node(2)].into());
     });
 }
 

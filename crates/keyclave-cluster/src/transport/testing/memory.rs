@@ -4,11 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use keyclave_types::member::{HostPort, NodePublicKey};
 use ring::digest;
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -23,6 +26,48 @@ const PIPE_BYTES: usize = 256 * 1024;
 #[derive(Clone, Default)]
 pub(crate) struct Network {
     state: Arc<Mutex<State>>,
+    frozen: Arc<AtomicBool>,
+}
+
+/// A pipe's end; once the network is frozen, nothing moves in it any more, as towards a stopped process.
+pub(crate) struct Pipe {
+    stream: DuplexStream,
+    frozen: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.frozen.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.frozen.load(Ordering::Relaxed) {
+            // As the kernel does, which takes what nobody reads any more.
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 #[derive(Default)]
@@ -34,7 +79,7 @@ struct State {
 /// What a listener yields.
 pub(crate) enum Raw {
     /// Someone who speaks.
-    Spoken(Bound<DuplexStream>),
+    Spoken(Bound<Pipe>),
     /// Someone who connected and says nothing at all.
     Mute,
 }
@@ -48,6 +93,11 @@ impl Network {
 
     pub(crate) fn unplug(&self, address: &str) {
         self.state.lock().unwrap().listeners.remove(address);
+    }
+
+    /// From now on nothing arrives anywhere, and no connection ends.
+    pub(crate) fn freeze(&self) {
+        self.frozen.store(true, Ordering::Relaxed);
     }
 
     /// Connects to `address` and stays mute.
@@ -71,13 +121,9 @@ pub(crate) struct MemoryWire {
 
 impl Wire for MemoryWire {
     type Raw = Raw;
-    type Stream = DuplexStream;
+    type Stream = Pipe;
 
-    async fn dial(
-        &self,
-        address: &HostPort,
-        expected: &NodePublicKey,
-    ) -> Result<Bound<DuplexStream>, Refused> {
+    async fn dial(&self, address: &HostPort, expected: &NodePublicKey) -> Result<Bound<Pipe>, Refused> {
         let (count, listener) = {
             let mut state = self.network.state.lock().unwrap();
             state.dialled += 1;
@@ -92,12 +138,14 @@ impl Wire for MemoryWire {
         let bound_to = [count.to_be_bytes().as_slice(), &context].concat();
         let exporter = Exporter(digest::digest(&digest::SHA256, &bound_to).as_ref().try_into().unwrap());
         let (near, far) = duplex(PIPE_BYTES);
+        let pipe = |stream| Pipe { stream, frozen: Arc::clone(&self.network.frozen) };
+        let (near, far) = (pipe(near), pipe(far));
         let theirs = Raw::Spoken(Bound { stream: far, peer: self.key, exporter });
         listener.send(Ok(theirs)).await.map_err(|_| nobody())?;
         Ok(Bound { stream: near, peer: key, exporter })
     }
 
-    async fn accept(&self, raw: Raw) -> Result<Bound<DuplexStream>, Refused> {
+    async fn accept(&self, raw: Raw) -> Result<Bound<Pipe>, Refused> {
         match raw {
             Raw::Spoken(bound) => Ok(bound),
             Raw::Mute => std::future::pending().await,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use keyclave_proto::peer::v1 as wire;
 use keyclave_proto::peer::v1::forward_service_client::ForwardServiceClient;
 use keyclave_proto::peer::v1::forward_service_server::{ForwardService, ForwardServiceServer};
+use keyclave_proto::peer::v1::rejoin_service_server::{RejoinService, RejoinServiceServer};
 use keyclave_types::ids::NodeId;
 use keyclave_types::position::{Generation, Position};
 use keyclave_types::time::UnixMillis;
@@ -94,6 +95,7 @@ impl<W: Wire> Station<W> {
         let mut routes = Routes::builder();
         add_raft_services(&mut routes, self.raft.clone(), Arc::new(|| UnixMillis(77)));
         routes.add_service(ForwardServiceServer::new(Echo::default()));
+        routes.add_service(RejoinServiceServer::new(Echo::default()));
         let gate = Gate::new(self.local, self.directory.clone());
         let connections = self.connections.clone();
         tokio::spawn(async move {
@@ -219,11 +221,9 @@ impl ForwardService for Echo {
         &self,
         request: Request<wire::ForwardRequest>,
     ) -> Result<Response<wire::ForwardResponse>, Status> {
-        let exporter = PeerInfo::of(&request).unwrap().exporter;
         let outcome = match request.into_inner().request.as_slice() {
             b"hang" => std::future::pending().await,
             b"no" => return Err(Status::not_found("nothing there")),
-            b"exporter" => exporter.0.to_vec(),
             other => other.to_vec(),
         };
         let outcome = Some(wire::forward_response::Outcome::Response(outcome));
@@ -235,5 +235,24 @@ impl ForwardService for Echo {
         _: Request<wire::ConfirmRequest>,
     ) -> Result<Response<wire::ConfirmResponse>, Status> {
         Ok(Response::new(wire::ConfirmResponse::default()))
+    }
+
+    async fn maintain(
+        &self,
+        _: Request<wire::MaintainRequest>,
+    ) -> Result<Response<wire::MaintainResponse>, Status> {
+        Ok(Response::new(wire::MaintainResponse::default()))
+    }
+}
+
+/// Answers what a restart key's signature would be checked against.
+#[tonic::async_trait]
+impl RejoinService for Echo {
+    async fn rejoin(
+        &self,
+        request: Request<wire::RejoinRequest>,
+    ) -> Result<Response<wire::RejoinResponse>, Status> {
+        let exporter = PeerInfo::of(&request).unwrap().exporter;
+        Ok(Response::new(wire::RejoinResponse { sealed_root: exporter.0.to_vec(), ..Default::default() }))
     }
 }
