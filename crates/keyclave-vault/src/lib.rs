@@ -35,3 +35,6 @@ mod draft;
 mod reader;
 mod rules;
 mod versions;
+
+#[cfg(test)]
+mod testing;

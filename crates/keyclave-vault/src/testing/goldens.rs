@@ -1,0 +1,168 @@
+//! The bytes of every stored body. A test here that breaks means a new format byte, not a new golden.
+
+use data_encoding::HEXLOWER;
+use keyclave_types::envelope::{Stored, decode, encode};
+use keyclave_types::key::{Algorithm, KeyRules, KeyState, VersionOrigin, VersionState};
+
+use super::*;
+use crate::records::RecordName;
+use crate::records::access::*;
+use crate::records::cluster::*;
+use crate::records::key::*;
+use crate::records::plain::*;
+use crate::records::request::{Horizon, Outcome as Kept, RequestOutcome};
+
+fn golden<T: Stored>(body: &T, hex: &str) {
+    let bytes = encode(body);
+    assert_eq!(HEXLOWER.encode(&bytes), hex, "{}", std::any::type_name::<T>());
+    assert_eq!(encode(&decode::<T>(&bytes).unwrap()), bytes);
+}
+
+#[test]
+fn golden_bytes_of_keys_stay() {
+    let meta = KeyMeta {
+        name: name("a/b"),
+        id: KeyId::from_bytes([0xaa; 16]),
+        algorithm: Algorithm::Aes256Gcm,
+        state: KeyState::Disabled,
+        created_at: UnixMillis(1),
+        rules: KeyRules { rotate_every_ms: Some(60_000), ..KeyRules::default() },
+        rotates_at: Some(UnixMillis(2)),
+        oldest: version(3),
+        newest: version(4),
+        newest_created_at: UnixMillis(5),
+    };
+    golden(&meta, "0103612f62aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa01010101fbea600000000102030405");
+    let entry = VersionMeta {
+        state: VersionState::Destroyed,
+        created_at: UnixMillis(1),
+        origin: VersionOrigin::Scheduled { due: UnixMillis(2) },
+        destroyed_at: Some(UnixMillis(3)),
+    };
+    let page = VersionPage { key: KeyId::from_bytes([0xaa; 16]), page: 1, versions: vec![entry] };
+    golden(&page, "01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0101020102020103");
+    let usage = Usage { key: KeyId::from_bytes([0xaa; 16]), version: version(2), reserved: 1 << 20 };
+    golden(&usage, "01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa02fc00100000");
+}
+
+#[test]
+fn golden_bytes_of_access_stay() {
+    let token = TokenRecord {
+        id: TokenId([0xab; 12]),
+        usage: TokenUse::Operator,
+        subject: name("root"),
+        root: true,
+        mac: [0xcd; 32],
+        mac_key: 1,
+        created_at: UnixMillis(1),
+        expires_at: None,
+    };
+    golden(
+        &token,
+        "01abababababababababababab0104726f6f7401cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd010100",
+    );
+    golden(
+        &AccessHead { count: 1, digest: [0xcd; 32] },
+        "0101cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+    );
+    let join = JoinToken {
+        id: TokenId([0xab; 12]),
+        mac: [0xcd; 32],
+        mac_key: 1,
+        created_at: UnixMillis(1),
+        expires_at: UnixMillis(2),
+        joined: Some(Joined {
+            incarnation: Incarnation::from_bytes([0xee; 16]),
+            key: NodePublicKey([0xff; 32]),
+            node: node(2),
+        }),
+    };
+    golden(
+        &join,
+        "01ababababababababababababcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd01010201eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff02",
+    );
+}
+
+#[test]
+fn golden_bytes_of_the_cluster_stay() {
+    let incarnation = Incarnation::from_bytes([0xee; 16]);
+    golden(&NodeCounter { last: node(3) }, "0103");
+    let record =
+        NodeRecord { node: node(3), incarnation, key: NodePublicKey([0xff; 32]), joined_at: UnixMillis(1) };
+    golden(
+        &record,
+        "0103eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff01",
+    );
+    let restart = RestartKey { node: node(3), incarnation, public: [0xff; 32], since: UnixMillis(1) };
+    golden(
+        &restart,
+        "0103eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff01",
+    );
+    let code = "ABCDEFGHIJKLMNOPQRSTUVWXY".parse().unwrap();
+    golden(
+        &Admission { node: node(3), code, since: UnixMillis(1) },
+        "01031d41424344452d464748494a2d4b4c4d4e4f2d50515253542d555657585901",
+    );
+    golden(&ClusterTime { at: UnixMillis(300) }, "01fb012c");
+    golden(&CaRecord { certificate: vec![1, 2] }, "01020102");
+    let anchor = AuditAnchor { node: node(3), incarnation, sequence: 4, hash: [0xff; 32], at: UnixMillis(1) };
+    golden(
+        &anchor,
+        "0103eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee04ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff01",
+    );
+}
+
+#[test]
+fn golden_bytes_of_plain_and_request_records_stay() {
+    golden(
+        &WriterKey { public: [0xff; 32] },
+        "01ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    );
+    golden(
+        &Formats { cluster: CLUSTER, generation: Generation(1), version_min: 1 },
+        "01c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c10101",
+    );
+    golden(&SealMark { since: UnixMillis(1) }, "0101");
+    golden(&Certificate { chain: vec![vec![1], vec![2, 3]] }, "01020101020203");
+    golden(&Horizon { index: 300 }, "01fb012c");
+    let outcome = RequestOutcome {
+        request: RequestId::at(1, [2; 8]),
+        digest: [0xcd; 32],
+        arrived_at: node(3),
+        at: UnixMillis(1),
+        outcome: Kept::TokenMade(TokenId([0xab; 12])),
+    };
+    golden(
+        &outcome,
+        "0100000000000000010202020202020202cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd030101abababababababababababab",
+    );
+    let upkeep = Upkeep::ReserveUses { name: name("a"), version: version(2) };
+    golden(&upkeep, "010b016102");
+}
+
+#[test]
+fn every_kind_has_a_number_of_its_own_and_is_tried() {
+    use crate::records::RecordKind;
+    let mut numbers: Vec<u8> = RecordKind::LIKELY_FIRST.iter().map(|kind| kind.number()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=18).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_bytes_of_names_stay() {
+    let key = KeyId::from_bytes([0xaa; 16]);
+    for (record, number, expected) in [
+        (RecordName::Key(&name("a/b")), 1, "612f62".to_owned()),
+        (RecordName::VersionPage(key, 2), 2, format!("{}00000002", "aa".repeat(16))),
+        (RecordName::VersionMaterial(key, version(3)), 3, format!("{}00000003", "aa".repeat(16))),
+        (RecordName::Usage(key, version(3)), 4, format!("{}00000003", "aa".repeat(16))),
+        (RecordName::Token(TokenId([0xab; 12])), 5, "ab".repeat(12)),
+        (RecordName::AccessHead, 6, String::new()),
+        (RecordName::JoinToken(TokenId([0xab; 12])), 7, "ab".repeat(12)),
+        (RecordName::RestartKey(node(3)), 10, "0000000000000003".to_owned()),
+        (RecordName::RequestOutcome(RequestId::at(1, [2; 8])), 12, format!("{:016x}{}", 1, "02".repeat(8))),
+        (RecordName::AuditSegmentKey([0xcd; 16]), 17, "cd".repeat(16)),
+    ] {
+        assert_eq!((record.kind().number(), HEXLOWER.encode(&record.bytes())), (number, expected));
+    }
+}
