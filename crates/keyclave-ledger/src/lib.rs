@@ -23,4 +23,6 @@ pub mod ledger;
 pub mod log_store;
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod memory_disk;

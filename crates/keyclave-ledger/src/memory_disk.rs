@@ -67,3 +67,8 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 }
+
+#[test]
+fn it_is_a_disk() {
+    crate::conformance::holds(256, MemoryDisk::default);
+}
