@@ -106,3 +106,64 @@ async fn within_limit<T>(establish: impl Future<Output = Result<T, Refused>>) ->
     let limit = Duration::from_millis(HANDSHAKE_MS_MAX);
     tokio::time::timeout(limit, establish).await.unwrap_or(Err(Refused::Deadline))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use keyclave_types::member::{HostPort, Member};
+
+    use super::*;
+    use crate::transport::testing::memory::{MemoryWire, Network};
+    use crate::transport::testing::station::address;
+    use crate::transport::testing::{TestDirectory, TestKeys, block, key, node};
+
+    /// A directory from which everyone is removed right after the first time that a key is looked up.
+    struct Fading {
+        members: Arc<TestDirectory>,
+        asked: AtomicBool,
+    }
+
+    impl Directory for Fading {
+        fn node(&self, key: &NodePublicKey) -> Option<NodeId> {
+            if self.asked.swap(true, Ordering::Relaxed) { None } else { self.members.node(key) }
+        }
+
+        fn member(&self, node: NodeId) -> Option<Member> {
+            self.members.member(node)
+        }
+
+        fn nodes(&self) -> Vec<NodeId> {
+            self.members.nodes()
+        }
+
+        fn address(&self, node: NodeId) -> Option<HostPort> {
+            self.members.address(node)
+        }
+    }
+
+    #[test]
+    fn a_member_removed_while_it_is_being_entered_leaves_no_connection() {
+        block(async {
+            let network = Network::default();
+            let members = TestDirectory::of(&[1, 2]);
+            members.locate(2, &address(2));
+            let mut listener = network.listen(&address(2), key(2));
+            let keys: Arc<dyn PeerKeys> = Arc::new(TestKeys::one(42));
+            let wire = |number| MemoryWire { network: network.clone(), key: key(number) };
+            let connections = Connections::new();
+            let fading = Arc::new(Fading { members: members.clone(), asked: AtomicBool::new(false) });
+            let dialler = Establish::new(wire(1), keys.clone(), fading, connections.clone());
+            let acceptor = Establish::new(wire(2), keys, members, Connections::new());
+            let accept = async {
+                let raw = tokio_stream::StreamExt::next(&mut listener).await.unwrap().unwrap();
+                acceptor.accept(raw).await
+            };
+            let expected = key(2);
+            let (dialled, accepted) = tokio::join!(dialler.dial(node(2), &expected, Kind::Keyed), accept);
+            assert!(accepted.is_ok());
+            assert!(matches!(dialled, Err(Refused::NotMember)), "{:?}", dialled.map(drop));
+            assert!(connections.keyed().is_empty());
+        });
+    }
+}
