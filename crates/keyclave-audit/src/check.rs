@@ -172,7 +172,7 @@ impl Walk {
         } else if let Some((kind, sequence)) = self.record(line, ending, visit) {
             self.suspect(line);
             // Zeros are room that was reserved and not used; finish() says what else they may be.
-            if line.iter().any(|byte| *byte != 0) {
+            if !is_zeros(line) {
                 self.find(sequence, kind);
             }
         }
@@ -295,7 +295,7 @@ impl Walk {
 impl Suspect {
     fn add(&mut self, line: &[u8]) {
         self.length += line.len() as u64;
-        let zeros = line.iter().all(|byte| *byte == 0);
+        let zeros = is_zeros(line);
         self.only_zeros &= zeros;
         // Zeros at the end are not kept: the room behind a torn write is larger than the write.
         if let Some(bytes) = &mut self.bytes {
@@ -319,6 +319,12 @@ impl Suspect {
         let bytes = bytes.get(..length)?;
         (!bytes.contains(&b'\n') || has_unwritten_sector(bytes, offset)).then(|| bytes.to_vec())
     }
+}
+
+/// Whether a line, which is never longer than [`LINE_BYTES_MAX`], is unused room.
+fn is_zeros(line: &[u8]) -> bool {
+    static ZEROS: [u8; LINE_BYTES_MAX] = [0; LINE_BYTES_MAX];
+    ZEROS.starts_with(line)
 }
 
 /// Whether `bytes`, which stand at `offset`, hold zeros from their beginning or a sector's to a sector's end.

@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::files::{SegmentNumber, TrailFile, TrailFiles};
 
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
 /// A trail's files in memory. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryFiles {
@@ -83,10 +86,16 @@ impl MemoryFiles {
         for (segment, contents) in &mut self.disk().segments {
             let mut kept = contents.durable.clone();
             for (offset, bytes) in std::mem::take(&mut contents.unsynced) {
-                for (at, byte) in (offset..).zip(bytes) {
-                    if keep(*segment, at - at % 512) {
-                        put(&mut kept, at, &[byte]);
+                let mut at = offset;
+                let mut rest = bytes.as_slice();
+                while !rest.is_empty() {
+                    let sector = at - at % SECTOR_BYTES;
+                    let here = (sector + SECTOR_BYTES - at).min(rest.len());
+                    let (part, behind) = rest.split_at(here);
+                    if keep(*segment, sector) {
+                        put(&mut kept, at, part);
                     }
+                    (at, rest) = (at + here, behind);
                 }
             }
             contents.durable.clone_from(&kept);
