@@ -145,6 +145,7 @@ impl Client {
                         let lasting = dial.is_lasting();
                         (Silence::Dial(dial), lasting)
                     }
+                    Standing::Slow => (Silence::Slow { limit_ms: whole_ms(limit) }, false),
                     Standing::Sealed => (Silence::Unable(Box::new(Refusal::of(status, endpoint))), true),
                     Standing::Busy => (Silence::Unable(Box::new(Refusal::of(status, endpoint))), false),
                 };

@@ -29,7 +29,9 @@ pub(crate) enum Standing {
     Sealed,
     /// Never reached.
     Unreached(DialError),
-    /// It cannot at present.
+    /// It did not answer in its time.
+    Slow,
+    /// It cannot at present, or the connection broke.
     Busy,
 }
 
@@ -136,20 +138,16 @@ fn of_reason(reason: Reason) -> Verdict {
     }
 }
 
-/// Without a reason: a newer server's word is taken by its code; an error that arose on the way may always be
-/// repeated, since a node that answers with one gives a reason.
+/// Without a reason no node decided: a layer below it, a proxy or the transport spoke. What is about the message
+/// itself is final; whatever else may be otherwise next time, and the node may have done it.
 fn of_code(status: &Status) -> Verdict {
+    let again = |node| Verdict::Again { node, maybe_done: true };
     let on_the_way = status.source().is_some();
     match status.code() {
-        Code::Unavailable | Code::DeadlineExceeded => {
-            Verdict::Again { node: Standing::Busy, maybe_done: true }
-        }
-        Code::Unknown | Code::Internal | Code::Cancelled if on_the_way => {
-            Verdict::Again { node: Standing::Busy, maybe_done: true }
-        }
+        Code::DeadlineExceeded | Code::Cancelled => again(Standing::Slow),
+        Code::Unavailable | Code::Unknown => again(Standing::Busy),
+        Code::Internal if on_the_way => again(Standing::Busy),
         Code::Ok
-        | Code::Cancelled
-        | Code::Unknown
         | Code::InvalidArgument
         | Code::NotFound
         | Code::AlreadyExists

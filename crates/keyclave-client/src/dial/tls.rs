@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -72,7 +72,11 @@ fn handshake_error(error: io::Error) -> DialError {
         Some(certificate @ rustls::Error::InvalidCertificate(_)) => {
             DialError::Certificate(certificate.clone())
         }
-        Some(rustls::Error::NoApplicationProtocol | rustls::Error::InvalidMessage(_)) => DialError::Protocol,
+        Some(
+            rustls::Error::NoApplicationProtocol
+            | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)
+            | rustls::Error::InvalidMessage(_),
+        ) => DialError::Protocol,
         Some(_) | None => DialError::Handshake(Arc::new(error)),
     }
 }
