@@ -14,12 +14,12 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::confirm::{Confirmation, ConfirmError, Confirmer};
+use crate::confirm::{ConfirmError, Confirmation, Confirmer};
 use crate::entry::Payload;
 use crate::ground::Ground;
 use crate::guard::Guard;
 use crate::leadership::Leadership;
-use crate::log_store::Log;
+use crate::log_store::{Log, read_error};
 use crate::network::Network;
 use crate::peer::RaftTransport;
 use crate::presence::Presence;
@@ -84,7 +84,7 @@ pub enum Alarm {
 pub enum Fatal {
     /// The disk refused, or holds what is not readable, or a sealed leader was asked to write.
     #[error("the log's store failed")]
-    Storage(#[source] Arc<StorageFailure>),
+    Storage(#[source] StorageFailure),
     /// A programming error.
     #[error("the log's task panicked")]
     Panicked,
@@ -96,7 +96,13 @@ pub enum Fatal {
 /// openraft's account of a failed store.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct StorageFailure(#[from] pub(crate) StorageError);
+pub struct StorageFailure(Box<StorageError>);
+
+impl From<StorageError> for StorageFailure {
+    fn from(error: StorageError) -> Self {
+        Self(Box::new(error))
+    }
+}
 
 /// Waiting for an index took too long, or the log has stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -114,7 +120,11 @@ impl<D: Disk> Cluster<D> {
 
     /// Proposes one transaction and waits for its outcome. In one term, transactions are proposed in the order in
     /// which this is called.
-    pub async fn propose(&self, transaction: Transaction, deadline: Instant) -> Result<Proposed, ProposeError> {
+    pub async fn propose(
+        &self,
+        transaction: Transaction,
+        deadline: Instant,
+    ) -> Result<Proposed, ProposeError> {
         self.inner.proposer.propose(transaction, deadline).await
     }
 
@@ -199,7 +209,7 @@ impl<D: Disk> Cluster<D> {
     /// whether a sealed node's copy of a plain record is current although nobody may tell it what is committed.
     pub fn changes_unapplied(&self, record: RecordId) -> Result<bool, StorageFailure> {
         let from = self.inner.ground.applied().map_or(0, |applied| applied.index.saturating_add(1));
-        let entries = self.inner.log.entries(from, u64::MAX)?;
+        let entries = self.inner.log.entries(from, u64::MAX).map_err(|error| read_error(&error))?;
         let changes = |transaction: &Transaction| match transaction.changes.get(&record) {
             Some(Change::Put { .. } | Change::Delete) => true,
             None => false,

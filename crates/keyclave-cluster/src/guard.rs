@@ -6,15 +6,18 @@
 //!
 //! Pure: what the node stands on comes in as [`Standing`] and [`LogView`]; nothing here waits or writes.
 
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keyclave_types::ids::NodeId;
 use keyclave_types::member::Member;
 
+use crate::cluster::StorageFailure;
 use crate::entry::{Entry, EntryError, Line, Payload};
 use crate::keys::{EntryKeys, PublicKey, Signature};
 use crate::message::{Append, MessageError};
-use crate::raft::{LogId, Membership, StorageError, StoredMembership, Vote, leader_of};
+use crate::raft::{LogId, MemberNode, Membership, StoredMembership, Vote, leader_of};
 
 /// How far ahead of a node's own term another's may be. The largest term makes openraft panic.
 pub const TERMS_AHEAD_MAX: u64 = 1 << 24;
@@ -102,7 +105,7 @@ pub enum Refused {
     Stopped,
     /// The disk failed; the node stops.
     #[error("the disk failed")]
-    Storage(#[source] StorageError),
+    Storage(#[from] StorageFailure),
 }
 
 /// Where this node stands when a message arrives.
@@ -122,7 +125,7 @@ impl Standing {
 /// What the log holds.
 pub(crate) trait LogView {
     /// The log id at `index`, if it is there.
-    fn log_id(&self, index: u64) -> Result<Option<LogId>, StorageError>;
+    fn log_id(&self, index: u64) -> Result<Option<LogId>, StorageFailure>;
 
     /// The membership in effect just before the entry at `index`.
     fn membership_before(&self, index: u64) -> StoredMembership;
@@ -183,7 +186,7 @@ impl Guard {
         }
         // openraft answers a vote below ours with ours and touches nothing. Only here may entries be dropped: at or
         // below its commit index it compares nothing and says Success, so the leader would count what nobody holds.
-        if standing.vote.is_some_and(|own| !(append.request.vote >= own)) {
+        if standing.vote.is_some_and(|own| is_below(&append.request.vote, &own)) {
             append.request.entries.clear();
             append.request.leader_commit = None;
             append.request.prev_log_id = None;
@@ -202,10 +205,7 @@ impl Guard {
         let Some(applied) = standing.applied else { return Ok(()) };
         let named = append.request.prev_log_id.iter().chain(append.request.entries.iter().map(|e| &e.log_id));
         for id in named.filter(|id| id.index <= applied.index) {
-            let ours = log
-                .log_id(id.index)
-                .map_err(Refused::Storage)?
-                .or(standing.purged.filter(|purged| purged.index == id.index));
+            let ours = log.log_id(id.index)?.or(standing.purged.filter(|purged| purged.index == id.index));
             if ours.is_some_and(|ours| ours != *id) || id.leader_id > applied.leader_id {
                 return Err(Refused::Contradiction { index: id.index });
             }
@@ -225,8 +225,9 @@ impl Guard {
             }
             next = next.saturating_add(1);
             leader = Some(entry.log_id.leader_id);
-            // What is ours already is skipped by openraft too.
-            if log.log_id(index).map_err(Refused::Storage)? != Some(entry.log_id) {
+            // What is ours already is skipped by openraft too. Every log begins at the same log id, so that one alone
+            // says nothing about entry 0.
+            if index == 0 || log.log_id(index)? != Some(entry.log_id) {
                 self.check_entry(entry, &membership)?;
             }
             if let Payload::Membership(changed) = entry.payload() {
@@ -287,13 +288,15 @@ impl Guard {
     }
 }
 
+/// Whether openraft refuses `vote` for `own`. Votes are ordered only in part.
+pub(crate) fn is_below(vote: &Vote, own: &Vote) -> bool {
+    !matches!(vote.partial_cmp(own), Some(Ordering::Equal | Ordering::Greater))
+}
+
 impl Pins {
     /// The membership in entry 0.
     pub(crate) fn first_membership(&self) -> Membership {
         let node = self.first.get();
-        Membership::new(
-            vec![[node].into()],
-            std::collections::BTreeMap::from([(node, crate::raft::MemberNode(self.member))]),
-        )
+        Membership::new(vec![[node].into()], BTreeMap::from([(node, MemberNode(self.member))]))
     }
 }

@@ -76,7 +76,9 @@ impl<D: Disk> Cluster<D> {
         let mut leadership = inner.leadership.clone();
         let ask_limit = Duration::from_millis(HEARTBEAT_MS);
         let asked = inner.transport.campaign(target, Campaign { term, last_index }, ask_limit).await;
-        asked.inspect_err(|error| tracing::warn!(%target, %error, "the target was not asked to lead")).ok()?;
+        asked
+            .inspect_err(|error| tracing::warn!(%target, %error, "the target was not asked to lead"))
+            .ok()?;
         let me = inner.guard.me;
         let handed = leadership.wait_for(|leadership| leadership.leader.is_some_and(|leader| leader != me));
         timeout_at(end, handed).await.ok()?.ok()?.leader

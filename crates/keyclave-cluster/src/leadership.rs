@@ -150,7 +150,11 @@ impl Driver {
 
     fn patience(&self, watched: &Watched) -> Duration {
         let lease = Duration::from_millis(LEASE_MS) + watched.jitter;
-        if self.presence.sealed() { lease.max(Duration::from_millis(FERRY_AFTER_MS) + watched.jitter) } else { lease }
+        if self.presence.sealed() {
+            lease.max(Duration::from_millis(FERRY_AFTER_MS) + watched.jitter)
+        } else {
+            lease
+        }
     }
 
     fn draw_jitter(&self) -> Duration {

@@ -14,28 +14,31 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
-pub mod start;
-pub mod keys;
-pub mod threads;
-pub mod peer;
-pub mod propose;
 pub mod confirm;
-pub mod leadership;
-pub mod members;
-pub mod handover;
-pub mod receive;
-pub mod guard;
-pub mod snapshot;
 pub mod entry;
-pub mod message;
-mod raft;
+mod ground;
+pub mod guard;
+pub mod handover;
+pub mod keys;
+pub mod leadership;
 mod log_store;
 mod machine;
+pub mod members;
+pub mod message;
 mod network;
-mod rollback;
-mod ground;
+pub mod peer;
 mod presence;
-mod upkeep;
+pub mod propose;
+mod raft;
+pub mod receive;
+mod rollback;
 mod runtime;
+pub mod snapshot;
+pub mod start;
+pub mod threads;
 mod timing;
 pub mod transport;
+mod upkeep;
+
+#[cfg(test)]
+mod tests;

@@ -20,12 +20,15 @@ use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{ErrorSubject, ErrorVerb, OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
 
+use crate::cluster::StorageFailure;
 use crate::entry::{self, Entry, EntryError, Line, Payload};
 use crate::ground::Ground;
 use crate::guard::LogView;
 use crate::keys::EntryKeys;
 use crate::machine::checkpoint_digest;
-use crate::raft::{LogId, LogIdForm, StorageError, StoredMembership, TypeConfig, Vote, VoteForm, storage_error};
+use crate::raft::{
+    LogId, LogIdForm, StorageError, StoredMembership, TypeConfig, Vote, VoteForm, storage_error,
+};
 use crate::threads::Threads;
 
 /// Bytes of entries in one append to a follower.
@@ -52,12 +55,18 @@ pub(crate) enum LogError {
 
 /// With what this node signs.
 #[derive(Clone)]
-pub(crate) enum Signer {
-    /// The keys that came in.
-    Keys(Arc<dyn EntryKeys>),
-    /// Nothing: openraft's own suite appends entries of any leader.
+pub(crate) struct Signer(Option<Arc<dyn EntryKeys>>);
+
+impl Signer {
+    pub(crate) fn new(keys: Arc<dyn EntryKeys>) -> Self {
+        Self(Some(keys))
+    }
+
+    /// openraft's own suite appends entries of any leader, so nothing is signed for it.
     #[cfg(test)]
-    Nobody,
+    pub(crate) fn nobody() -> Self {
+        Self(None)
+    }
 }
 
 /// The log. Clones share it.
@@ -115,13 +124,12 @@ impl<D: Disk> Log<D> {
     }
 
     /// The entries from `from` up to, and without, `to`.
-    pub(crate) fn entries(&self, from: u64, to: u64) -> Result<Vec<Entry>, StorageError> {
+    pub(crate) fn entries(&self, from: u64, to: u64) -> Result<Vec<Entry>, LogError> {
         let mut entries = Vec::new();
-        let read = self.visit(from, to, |entry| {
+        self.visit(from, to, |entry| {
             entries.push(entry);
             true
-        });
-        read.map_err(|error| read_error(&error))?;
+        })?;
         Ok(entries)
     }
 
@@ -161,11 +169,7 @@ impl<D: Disk> Log<D> {
     /// Completes and signs what this node appends as leader.
     fn complete(&self, entry: &mut Entry) -> Result<(), LogError> {
         let index = entry.log_id.index;
-        let keys = match &self.shared.signer {
-            Signer::Keys(keys) => keys,
-            #[cfg(test)]
-            Signer::Nobody => return Ok(()),
-        };
+        let Some(keys) = &self.shared.signer.0 else { return Ok(()) };
         if entry.signature.is_some() || index == 0 {
             return Ok(());
         }
@@ -232,13 +236,13 @@ impl<D: Disk> Log<D> {
 }
 
 impl<D: Disk> LogView for Log<D> {
-    fn log_id(&self, index: u64) -> Result<Option<LogId>, StorageError> {
+    fn log_id(&self, index: u64) -> Result<Option<LogId>, StorageFailure> {
         let stored = self.shared.store.read(index, 1).map_err(LogError::Disk);
         let id = stored.and_then(|found| match found.first() {
             Some((at, bytes)) if *at == index => Ok(Some(entry::log_id_of(bytes)?)),
             Some(_) | None => Ok(None),
         });
-        id.map_err(|error| read_error(&error))
+        id.map_err(|error| read_error(&error).into())
     }
 
     fn membership_before(&self, index: u64) -> StoredMembership {
@@ -261,7 +265,7 @@ impl<D: Disk> RaftLogReader<TypeConfig> for Log<D> {
             Bound::Excluded(to) => *to,
             Bound::Unbounded => u64::MAX,
         };
-        self.entries(from, to)
+        self.entries(from, to).map_err(|error| read_error(&error))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, StorageError> {
@@ -351,7 +355,7 @@ impl<D: Disk> RaftLogStorage<TypeConfig> for Log<D> {
     }
 }
 
-fn read_error(error: &LogError) -> StorageError {
+pub(crate) fn read_error(error: &LogError) -> StorageError {
     storage_error(ErrorSubject::Logs, ErrorVerb::Read, error)
 }
 

@@ -105,7 +105,11 @@ impl<D: Disk> Clone for Machine<D> {
 
 impl<D: Disk> Machine<D> {
     /// Takes up the records where they are and lays the ground.
-    pub(crate) fn open(ledger: Ledger<D>, ground: Ground, captures_freely: bool) -> Result<Self, MachineError> {
+    pub(crate) fn open(
+        ledger: Ledger<D>,
+        ground: Ground,
+        captures_freely: bool,
+    ) -> Result<Self, MachineError> {
         let opened = ledger.applied();
         let mark: Option<Mark> = opened.mark.as_deref().map(envelope::decode).transpose()?;
         let (applied, membership) = match mark {
@@ -302,11 +306,13 @@ impl<D: Disk> RaftStateMachine<TypeConfig> for Machine<D> {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let applied = entries.into_iter().map(|entry| {
+        let mut effects = Vec::new();
+        for entry in entries {
             let subject = ErrorSubject::Apply(entry.log_id);
-            self.apply_entry(entry).map_err(|error| storage_error(subject, ErrorVerb::Write, &error))
-        });
-        applied.collect()
+            let effect = self.apply_entry(entry);
+            effects.push(effect.map_err(|error| storage_error(subject, ErrorVerb::Write, &error))?);
+        }
+        Ok(effects)
     }
 
     async fn get_snapshot_builder(&mut self) -> Self {

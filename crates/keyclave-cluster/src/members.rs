@@ -159,7 +159,8 @@ impl<D: Disk> Cluster<D> {
     pub fn lag(&self, node: NodeId) -> u64 {
         let receiver = self.inner.raft.metrics();
         let metrics = receiver.borrow();
-        let matched = metrics.replication.as_ref().and_then(|matched| matched.get(&node.get()).copied().flatten());
+        let matched =
+            metrics.replication.as_ref().and_then(|matched| matched.get(&node.get()).copied().flatten());
         let last = metrics.last_log_index.map_or(0, |last| last.saturating_add(1));
         last.saturating_sub(matched.map_or(0, |matched| matched.index.saturating_add(1)))
     }
@@ -197,8 +198,5 @@ impl<D: Disk> Cluster<D> {
 fn listed(stored: &StoredMembership) -> BTreeMap<NodeId, (Member, Role)> {
     let voters: BTreeSet<u64> = stored.voter_ids().collect();
     let role = |node: &u64| if voters.contains(node) { Role::Voter } else { Role::Learner };
-    stored
-        .nodes()
-        .filter_map(|(node, member)| Some((NodeId::new(*node)?, (member.0, role(node)))))
-        .collect()
+    stored.nodes().filter_map(|(node, member)| Some((NodeId::new(*node)?, (member.0, role(node))))).collect()
 }

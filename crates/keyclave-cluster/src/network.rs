@@ -19,7 +19,8 @@ use crate::ground::Ground;
 use crate::guard::{Guard, Refused};
 use crate::keys::Signature;
 use crate::message::{
-    Append, AppendAnswer, MessageError, SnapshotAnswer, SnapshotHead, StoredMembershipForm, VoteAnswer, VoteAsk,
+    Append, AppendAnswer, MessageError, SnapshotAnswer, SnapshotHead, StoredMembershipForm, VoteAnswer,
+    VoteAsk,
 };
 use crate::peer::{Answer, RaftTransport, Unreached};
 use crate::presence::Presence;
@@ -118,7 +119,11 @@ impl Peer {
         self.target.ok_or(CallError::NoNode)
     }
 
-    async fn send_append(&self, request: AppendRequest, limit: Duration) -> Result<AppendResponse, CallError> {
+    async fn send_append(
+        &self,
+        request: AppendRequest,
+        limit: Duration,
+    ) -> Result<AppendResponse, CallError> {
         let (network, target) = (&self.network, self.target()?);
         let sent = request.vote;
         let (previous, matched) =
@@ -192,7 +197,11 @@ impl From<CallError> for Unreachable {
 type CallResult<T> = Result<T, RPCError<u64, MemberNode, RaftError<u64>>>;
 
 impl RaftNetwork<TypeConfig> for Peer {
-    async fn append_entries(&mut self, request: AppendRequest, option: RPCOption) -> CallResult<AppendResponse> {
+    async fn append_entries(
+        &mut self,
+        request: AppendRequest,
+        option: RPCOption,
+    ) -> CallResult<AppendResponse> {
         let answer = self.send_append(request, option.hard_ttl()).await;
         answer.map_err(|error| RPCError::Unreachable(error.into()))
     }

@@ -299,10 +299,8 @@ impl Shared {
         if batch.is_empty() {
             return;
         }
-        let (transactions, waiting): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .map(|queued| (queued.transaction, (queued.reply, queued._admitted)))
-            .unzip();
+        let (transactions, waiting): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|queued| (queued.transaction, (queued.reply, queued._admitted))).unzip();
         let proposal = Proposal::batch(transactions);
         let fate = proposal.fate().clone();
         let sent = self.raft.client_write_ff(proposal).await;

@@ -20,7 +20,12 @@ use crate::timing::{CAMPAIGN_EVERY_MS, HANDOVER_MS};
 
 impl<D: Disk> Cluster<D> {
     /// One append, and its answer.
-    pub async fn handle_append(&self, sender: NodeId, keyed: bool, payload: &[u8]) -> Result<Vec<u8>, Refused> {
+    pub async fn handle_append(
+        &self,
+        sender: NodeId,
+        keyed: bool,
+        payload: &[u8],
+    ) -> Result<Vec<u8>, Refused> {
         let answer = self.append(sender, keyed, payload).await;
         answer.inspect_err(|refused| self.note_refusal(sender, refused))
     }
@@ -29,12 +34,12 @@ impl<D: Disk> Cluster<D> {
         let inner = &self.inner;
         let mut append = Append::from_bytes(payload)?;
         self.hear_only_keyed(keyed)?;
-        inner.network.rollback.check_request(sender, &append.request.vote, None, &inner.ground)?;
         let _one = inner.gate.lock().await;
         let vouched = inner.guard.vouched_commit(&append);
         let believed = keyed || vouched.is_some();
         let standing = inner.ground.standing();
         inner.guard.check_append(&standing, &inner.log, &mut append, sender, believed)?;
+        inner.network.rollback.check_request(sender, &append.request.vote, None, &inner.ground)?;
         if let Some((committed, signature)) = vouched {
             inner.ground.vouch(committed, signature);
         }

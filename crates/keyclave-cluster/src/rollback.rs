@@ -76,7 +76,12 @@ impl Rollback {
     }
 
     /// An answer from `node` that says where its log ends.
-    pub(crate) fn check_last(&self, node: NodeId, last: Option<LogId>, ground: &Ground) -> Result<(), Refused> {
+    pub(crate) fn check_last(
+        &self,
+        node: NodeId,
+        last: Option<LogId>,
+        ground: &Ground,
+    ) -> Result<(), Refused> {
         self.of(node, ground, |mark| {
             let ends = last.map_or(0, |last| last.index);
             if ends < mark.acknowledged { Err(Refused::RolledBack { node }) } else { Ok(false) }
@@ -169,12 +174,11 @@ mod tests {
     }
 
     fn ground(incarnation: u8) -> Ground {
-        let member = Member {
-            incarnation: Incarnation::from_bytes([incarnation; 16]),
-            key: NodePublicKey([1; 32]),
-        };
+        let member =
+            Member { incarnation: Incarnation::from_bytes([incarnation; 16]), key: NodePublicKey([1; 32]) };
         let nodes = BTreeMap::from([(2, MemberNode(member))]);
-        let membership = StoredMembership::new(Some(id(0)), Membership::new(vec![BTreeSet::from([2])], nodes));
+        let membership =
+            StoredMembership::new(Some(id(0)), Membership::new(vec![BTreeSet::from([2])], nodes));
         let ground = Ground::default();
         ground.set_applied(Some(id(500)), &membership);
         ground

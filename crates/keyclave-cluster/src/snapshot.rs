@@ -18,7 +18,7 @@ use openraft::{ErrorSubject, ErrorVerb};
 
 use crate::cluster::Cluster;
 use crate::entry::Entry;
-use crate::guard::Refused;
+use crate::guard::{Refused, is_below};
 use crate::machine::{Machine, checkpoint_digest};
 use crate::message::{MessageError, SnapshotAnswer, SnapshotHead};
 use crate::raft::{LogId, Snapshot, SnapshotMeta, StoredMembership, Vote, storage_error};
@@ -29,7 +29,7 @@ pub(crate) struct SnapshotBody(Contents);
 enum Contents {
     Nothing,
     Captured { checkpoint: Vec<u8>, chunks: BoxStream<'static, Vec<u8>> },
-    Staged { checkpoint: Entry, staged: Box<dyn Staged> },
+    Staged { checkpoint: Box<Entry>, staged: Box<dyn Staged> },
 }
 
 /// Records that arrived and were judged, beside those that count.
@@ -67,7 +67,7 @@ impl SnapshotBody {
     /// What arrived; the body itself if it did not.
     pub(crate) fn into_staged(self) -> Result<(Entry, Box<dyn Staged>), Self> {
         match self.0 {
-            Contents::Staged { checkpoint, staged } => Ok((checkpoint, staged)),
+            Contents::Staged { checkpoint, staged } => Ok((*checkpoint, staged)),
             other => Err(Self(other)),
         }
     }
@@ -150,7 +150,8 @@ impl<D: Disk> Cluster<D> {
             return Ok(answer);
         }
         let meta = meta_of(checkpoint.log_id, membership);
-        let body = SnapshotBody(Contents::Staged { checkpoint, staged: Box::new(installing) });
+        let body =
+            SnapshotBody(Contents::Staged { checkpoint: Box::new(checkpoint), staged: Box::new(installing) });
         let snapshot = Snapshot { meta, snapshot: Box::new(body) };
         let installed = inner.raft.install_full_snapshot(vote, snapshot).await;
         let response = installed.map_err(|_| Refused::Stopped)?;
@@ -163,7 +164,7 @@ impl<D: Disk> Cluster<D> {
     /// A vote below ours is answered with ours, and what is applied already is not installed.
     fn answer_at_once(&self, vote: &Vote, checkpoint: &Entry) -> Option<Vec<u8>> {
         let standing = self.inner.ground.standing();
-        let ours = standing.vote.filter(|ours| !(vote >= ours));
+        let ours = standing.vote.filter(|ours| is_below(vote, ours));
         let known = standing.applied.is_some_and(|applied| applied.index >= checkpoint.log_id.index);
         ours.or(known.then_some(*vote)).map(answer)
     }
@@ -172,7 +173,8 @@ impl<D: Disk> Cluster<D> {
         &self,
         chunks: impl Stream<Item = Result<Vec<u8>, E>> + Send,
     ) -> Result<Installing<D>, Refused> {
-        let mut installing = self.inner.ledger.begin_install().map_err(|error| staging_failed(&error.into()))?;
+        let mut installing =
+            self.inner.ledger.begin_install().map_err(|error| staging_failed(&error.into()))?;
         let mut chunks = std::pin::pin!(chunks);
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|_| MessageError::Short)?;
@@ -190,7 +192,7 @@ impl<D: Disk> Cluster<D> {
 }
 
 fn staging_failed(error: &InstallError) -> Refused {
-    Refused::Storage(storage_error(ErrorSubject::Snapshot(None), ErrorVerb::Write, error))
+    Refused::Storage(storage_error(ErrorSubject::Snapshot(None), ErrorVerb::Write, error).into())
 }
 
 fn answer(vote: Vote) -> Vec<u8> {

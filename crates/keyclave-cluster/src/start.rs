@@ -101,7 +101,7 @@ impl<D: Disk> StartCluster<D> {
         let log = Log::open(LogParts {
             me: self.me,
             line,
-            signer: Signer::Keys(Arc::clone(&self.keys)),
+            signer: Signer::new(Arc::clone(&self.keys)),
             store: self.log,
             ledger: self.ledger.clone(),
             ground: ground.clone(),
@@ -206,9 +206,7 @@ fn pin<D: Disk>(log: &LogStore<D>, pins: &Pins) -> Result<(), StartError> {
     match log.slot(PINS_SLOT)? {
         Some(stored) if envelope::decode::<PinsForm>(&stored)? == given => Ok(()),
         Some(_) => Err(StartError::Pins),
-        None => {
-            Ok(log.save_slot(PINS_SLOT, envelope::encode(&given))?)
-        }
+        None => Ok(log.save_slot(PINS_SLOT, envelope::encode(&given))?),
     }
 }
 

@@ -1,7 +1,6 @@
 //! What runs beside the log: a snapshot after each checkpoint, a checkpoint when enough was appended or when a
 //! follower needs one, and the news that the log has stopped.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use keyclave_ledger::disk::Disk;
@@ -84,7 +83,7 @@ async fn stopped(metrics: &mut watch::Receiver<RaftMetrics<u64, MemberNode>>) ->
 
 fn explain(error: Option<RaftFatal<u64>>) -> Fatal {
     match error {
-        Some(RaftFatal::StorageError(error)) => Fatal::Storage(Arc::new(StorageFailure::from(error))),
+        Some(RaftFatal::StorageError(error)) => Fatal::Storage(StorageFailure::from(error)),
         Some(RaftFatal::Panicked) | None => Fatal::Panicked,
         Some(RaftFatal::Stopped) => Fatal::Stopped,
     }
