@@ -1,0 +1,184 @@
+//! Joining a cluster: what the joining node sends, what the leader does with it, and what the joining node does with
+//! the answer.
+//!
+//! The call itself travels over the client API with the join token as its credential, made by the binary.
+
+use std::sync::Arc;
+
+use keyclave_cluster::guard::Pins;
+use keyclave_cluster::members::MembershipError;
+use keyclave_crypto::hpke;
+use keyclave_policy::{Action, Principal};
+use keyclave_types::ids::{ClusterId, NodeId};
+use keyclave_types::member::{Addresses, Member as MemberRecord};
+use keyclave_types::position::Position;
+use keyclave_vault::join::{Join, decide_join};
+use keyclave_vault::refusal::{Refusal, Refused};
+use tokio::time::Instant;
+
+use crate::authority::{AuthorityKeys, Issued};
+use crate::failure::Failure;
+use crate::home::{HomeError, Membership, ServingCertificate};
+use crate::host::Host;
+use crate::member::{Member, StartMemberError};
+use crate::node::Node;
+
+/// What a joining node says of itself.
+#[derive(Clone, Debug)]
+pub struct JoinAsk {
+    /// Its data directory and key.
+    pub member: MemberRecord,
+    /// Where it is reached.
+    pub addresses: Addresses,
+    /// The public half of its process's boot key.
+    pub boot_public: [u8; 32],
+}
+
+/// What it is told.
+pub struct JoinAnswer {
+    /// Where the ledger stands with it.
+    pub position: Position,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Its number.
+    pub node: NodeId,
+    /// How the cluster began.
+    pub pins: Pins,
+    /// Everyone, itself included.
+    pub members: Vec<(NodeId, MemberRecord, Addresses)>,
+    /// What it serves clients with.
+    pub certificate: ServingCertificate,
+}
+
+/// Why a node did not become a member.
+#[derive(Debug, thiserror::Error)]
+pub enum BecomeError {
+    /// It is one already, or is becoming one.
+    #[error("this node belongs to a cluster already")]
+    Already,
+    /// The disk failed.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// Log, peers or trail did not start.
+    #[error(transparent)]
+    Start(#[from] StartMemberError),
+}
+
+impl<H: Host> Node<H> {
+    /// What this node says of itself when it joins.
+    pub fn join_ask(&self) -> Result<JoinAsk, HomeError> {
+        Ok(JoinAsk {
+            member: self.identity_member()?,
+            addresses: self.addresses().clone(),
+            boot_public: self.boot_public(),
+        })
+    }
+
+    /// Becomes the member that a leader has made of it.
+    pub async fn join(&self, answer: JoinAnswer) -> Result<(), BecomeError> {
+        let _only_one = self.becoming().lock().await;
+        if self.member().is_some() {
+            return Err(BecomeError::Already);
+        }
+        let membership = Membership {
+            cluster: answer.cluster,
+            generation: answer.position.generation,
+            node: answer.node,
+            pins: answer.pins,
+            known: answer.members,
+        };
+        self.home().save_certificate(&answer.certificate)?;
+        self.home().save_membership(&membership)?;
+        let member = self.start_member(membership).await?;
+        self.become_member(member);
+        Ok(())
+    }
+}
+
+impl<H: Host> Member<H> {
+    /// As leader: checks the token, gives out a number, and takes the node in as a learner; a voter it becomes once it
+    /// has caught up.
+    pub async fn admit_joining(
+        self: &Arc<Self>,
+        token: &str,
+        ask: &JoinAsk,
+        deadline: Instant,
+    ) -> Result<JoinAnswer, Failure> {
+        let join = Join {
+            token,
+            incarnation: ask.member.incarnation,
+            key: ask.member.key,
+            addresses: ask.addresses.clone(),
+            code: hpke::code(&ask.boot_public),
+        };
+        let settled = self.carry_through(self.local.node, deadline, |view, occasion, entropy| {
+            let permit = keyclave_policy::decide(&Principal::Unauthenticated, Action::Join, None)
+                .map_err(|denied| Refused { refusal: denied.into(), reads: Default::default() })?;
+            decide_join(view, &permit, &join, occasion, entropy)
+        });
+        let settled = settled.await?;
+        let node = settled.answer;
+        self.cluster.add_member(node, ask.member, deadline).await.map_err(Failure::from)?;
+        Ok(JoinAnswer {
+            position: settled.position,
+            cluster: self.local.cluster,
+            node,
+            pins: self.pins,
+            members: self.everyone(),
+            certificate: self.certificate_for(&ask.addresses)?,
+        })
+    }
+
+    fn everyone(&self) -> Vec<(NodeId, MemberRecord, Addresses)> {
+        let members = self.cluster.members().into_iter();
+        members
+            .filter_map(|(node, (member, _))| Some((node, member, self.directory.addresses(node)?)))
+            .collect()
+    }
+
+    /// A certificate for a node reached at `addresses`, issued by the cluster's authority.
+    pub(crate) fn certificate_for(&self, addresses: &Addresses) -> Result<ServingCertificate, Failure> {
+        let view = self.unsealed()?.keeper.latest()?;
+        let permit = keyclave_policy::decide(&Principal::Member(self.local.node), Action::Housekeep, None)
+            .map_err(Refusal::from)?;
+        let key = view.ca_key(&permit).ok_or(Refusal::RecordLost)?;
+        let certificate = view.ca_certificate().ok_or(Refusal::RecordLost)?.to_vec();
+        let authority = AuthorityKeys { key_pkcs8: key.expose().to_vec().into(), certificate };
+        let issued =
+            self.world.authority.issue(&authority, std::slice::from_ref(&addresses.client), self.clock());
+        let Issued { key_pkcs8, certificate, .. } = issued.map_err(|_| Refusal::RecordLost)?;
+        Ok(ServingCertificate { chain: vec![certificate, authority.certificate], key: key_pkcs8.to_vec() })
+    }
+
+    /// SHA-256 over nothing secret: the authority's public key, which join tokens pin.
+    pub fn authority_public_key(&self) -> Result<Vec<u8>, Failure> {
+        let view = self.unsealed()?.keeper.latest()?;
+        let permit = keyclave_policy::decide(&Principal::Member(self.local.node), Action::Housekeep, None)
+            .map_err(Refusal::from)?;
+        let key = view.ca_key(&permit).ok_or(Refusal::RecordLost)?;
+        let certificate = view.ca_certificate().ok_or(Refusal::RecordLost)?.to_vec();
+        let authority = AuthorityKeys { key_pkcs8: key.expose().to_vec().into(), certificate };
+        self.world.authority.public_key(&authority).map_err(|_| Refusal::RecordLost.into())
+    }
+}
+
+impl From<MembershipError> for Failure {
+    fn from(error: MembershipError) -> Self {
+        match error {
+            MembershipError::NotLeader { .. } => Self::NoLeader,
+            MembershipError::Full => {
+                Refusal::MembersMax { limit: keyclave_types::limits::MEMBERS_MAX }.into()
+            }
+            MembershipError::Unknown { node } => Refusal::NodeUnknown { node }.into(),
+            MembershipError::Exists { node } => Refusal::Incarnation { node }.into(),
+            MembershipError::LastVoter => Refusal::LastMember.into(),
+            MembershipError::InProgress
+            | MembershipError::Behind { .. }
+            | MembershipError::Itself
+            | MembershipError::Initialised
+            | MembershipError::NotFirst { .. }
+            | MembershipError::Unanswered => Self::Contended,
+            MembershipError::Stopped => Self::NoLeader,
+        }
+    }
+}

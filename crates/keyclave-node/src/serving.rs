@@ -1,0 +1,170 @@
+//! What an unsealed node offers to the request pipeline: a frozen view, a confirmation begun now, and whether an
+//! answer computed over that view stands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyclave_audit::trail::Trail;
+use keyclave_crypto::entropy::Entropy;
+use keyclave_policy::Principal;
+use keyclave_types::ids::NodeId;
+use keyclave_types::position::Position;
+use keyclave_types::request::{Write, WriteAnswer};
+use keyclave_types::time::UnixMillis;
+use keyclave_vault::compute::{NeedBlock, Uses};
+use keyclave_vault::occasion::Now;
+use keyclave_vault::reads::ReadSet;
+use keyclave_vault::upkeep::{Upkeep, UpkeepAnswer};
+use keyclave_vault::view::View;
+use keyclave_vault::{authenticate, decide};
+use tokio::time::Instant;
+
+use crate::confirmer::Confirming;
+use crate::deciding::Settled;
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::member::Member;
+use crate::unsealed::Unsealed;
+
+/// How long a node waits to catch up with a confirmed index, or with a caller's floor.
+const CATCH_UP_MS_MAX: u64 = 5_000;
+
+/// One unsealed node, for one request.
+pub struct Serving<H: Host> {
+    member: Arc<Member<H>>,
+    unsealed: Arc<Unsealed<H::Disk>>,
+}
+
+impl<H: Host> Member<H> {
+    /// This node as it serves; [`Failure::Sealed`] while it does not.
+    pub fn serving(self: &Arc<Self>) -> Result<Serving<H>, Failure> {
+        Ok(Serving { unsealed: self.unsealed()?, member: self.clone() })
+    }
+
+    /// The trail.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// This node's number.
+    pub fn node(&self) -> NodeId {
+        self.local.node
+    }
+
+    /// Where this node's ledger stands.
+    pub fn position(&self) -> Position {
+        Position { generation: self.local.generation, index: self.ledger.applied_index() }
+    }
+
+    /// This node's wall clock, for notes.
+    pub fn noted_time(&self) -> UnixMillis {
+        self.clock()
+    }
+}
+
+impl<H: Host> Serving<H> {
+    /// Everything that is applied at this moment, frozen.
+    pub fn view(&self) -> Result<Arc<View>, Failure> {
+        Ok(self.unsealed.keeper.latest()?)
+    }
+
+    /// The time that decides over `view`.
+    pub fn now(&self, view: &View) -> Now {
+        Unsealed::<H::Disk>::now(view, self.member.clock())
+    }
+
+    /// Begins a confirmation: it covers everything acknowledged before this call.
+    pub fn begin_confirmation(&self) -> Confirming {
+        self.unsealed.confirmer.begin()
+    }
+
+    /// Fresh entropy for one request.
+    pub fn entropy(&self) -> Entropy {
+        self.member.entropy()
+    }
+
+    /// The uses of counted versions that this node may spend.
+    pub fn uses(&self) -> &dyn Uses {
+        &self.unsealed.uses
+    }
+
+    /// Reserves what [`Self::uses`] lacks.
+    pub async fn reserve(&self, need: NeedBlock, deadline: Instant) -> Result<(), Failure> {
+        let NeedBlock { name, key, version } = need;
+        let upkeep = Upkeep::ReserveUses { name, version };
+        if let UpkeepAnswer::Reserved { uses } = self.member.maintain(upkeep, deadline).await? {
+            self.unsealed.uses.add(key, version, uses);
+        }
+        Ok(())
+    }
+
+    /// Waits until this node has reached a caller's floor.
+    pub async fn reach(&self, floor: Option<Position>) -> Result<(), Failure> {
+        let Some(floor) = floor else { return Ok(()) };
+        if floor.generation != self.member.local.generation {
+            return Err(Failure::OtherGeneration);
+        }
+        self.catch_up(floor.index).await
+    }
+
+    /// Whether what was computed over a view still stands at the confirmed index; the position to answer with, if so.
+    pub async fn stands(&self, reads: &ReadSet, confirming: Confirming) -> Result<Option<Position>, Failure> {
+        let confirmed = confirming.confirmed().await?;
+        if confirmed.generation != self.member.local.generation {
+            return Err(Failure::OtherGeneration);
+        }
+        self.catch_up(confirmed.index).await?;
+        let latest = self.view()?;
+        Ok(latest.holds(reads).then(|| latest.position()))
+    }
+
+    async fn catch_up(&self, index: u64) -> Result<(), Failure> {
+        let deadline = Instant::now() + Duration::from_millis(CATCH_UP_MS_MAX);
+        self.member.cluster.wait_applied(index, deadline).await.map_err(|_| Failure::Behind)
+    }
+
+    /// As leader: checks the credential, asks the policy, decides and carries through one write of a caller.
+    pub async fn write_as_leader(
+        &self,
+        bearer: &str,
+        write: &Write,
+        arrived_at: NodeId,
+        deadline: Instant,
+    ) -> Result<(Settled<WriteAnswer>, Principal), Failure> {
+        let mut asked_by = Principal::Unauthenticated;
+        let settled = self.member.carry_through(arrived_at, deadline, |view, occasion, entropy| {
+            let authenticated = authenticate::authenticate(view, bearer, occasion.now)?;
+            asked_by = authenticated.principal.clone();
+            let (action, key) = keyclave_policy::Action::of_write(&write.change);
+            let permit =
+                keyclave_policy::decide(&authenticated.principal, action, key).map_err(|denied| {
+                    keyclave_vault::refusal::Refused {
+                        refusal: denied.into(),
+                        reads: authenticated.reads.clone(),
+                    }
+                })?;
+            decide::decide(view, &permit, write, occasion, entropy)
+        });
+        let settled = settled.await?;
+        Ok((settled, asked_by))
+    }
+
+    /// Who leads, if it is another node.
+    pub fn leader_elsewhere(&self) -> Option<NodeId> {
+        let leadership = self.member.cluster.leadership();
+        match leadership.mine {
+            Some(_) => None,
+            None => leadership.leader.filter(|leader| *leader != self.member.local.node),
+        }
+    }
+
+    /// Whether this node leads.
+    pub fn leads(&self) -> bool {
+        self.member.cluster.leadership().mine.is_some()
+    }
+
+    /// The member that this is.
+    pub fn member(&self) -> &Arc<Member<H>> {
+        &self.member
+    }
+}

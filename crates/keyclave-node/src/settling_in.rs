@@ -1,0 +1,103 @@
+//! What a node does once it is unsealed, through the ledger: it lets its trail seal bodies, and records what lets a
+//! restarted process of it come back by itself.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use keyclave_audit::segment_key::{SegmentKey, SegmentKeyId};
+use keyclave_crypto::secret::Secret;
+use keyclave_crypto::sign::SigningKey;
+use keyclave_policy::{Action, Principal};
+use keyclave_vault::upkeep::Upkeep;
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::member::Member;
+
+/// How long one attempt may take before it is begun again.
+const ATTEMPT_MS_MAX: u64 = 10_000;
+/// Rest after a failed attempt.
+const REST_MS: u64 = 500;
+
+/// Repeats each step until it is done, or the node is sealed again.
+pub(crate) async fn settle_in<H: Host>(member: Weak<Member<H>>) {
+    for step in [Step::SegmentKey, Step::RestartKey] {
+        loop {
+            let Some(member) = member.upgrade() else { return };
+            if member.unsealed().is_err() {
+                return;
+            }
+            let deadline = Instant::now() + Duration::from_millis(ATTEMPT_MS_MAX);
+            let done = match step {
+                Step::SegmentKey => member.seal_trail(deadline).await,
+                Step::RestartKey => member.record_restart_key(deadline).await,
+            };
+            match done {
+                Ok(()) => break,
+                Err(error) => tracing::info!(%error, ?step, "not done yet"),
+            }
+            drop(member);
+            tokio::time::sleep(Duration::from_millis(REST_MS)).await;
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    SegmentKey,
+    RestartKey,
+}
+
+impl<H: Host> Member<H> {
+    /// Gives the trail the key of its open segment, or a fresh one made through the ledger.
+    pub(crate) async fn seal_trail(&self, deadline: Instant) -> Result<(), Failure> {
+        let status = self.trail.status();
+        if status.sealing && status.spare {
+            return Ok(());
+        }
+        let id = match status.segment_key {
+            Some(id) if !status.sealing && self.segment_key(id)?.is_some() => id,
+            Some(_) | None => {
+                let id = SegmentKeyId(self.entropy().array());
+                self.maintain(Upkeep::CreateSegmentKey { segment: id.0 }, deadline).await?;
+                id
+            }
+        };
+        // The leader has applied it; this node may be a moment behind.
+        while Instant::now() < deadline {
+            if let Some(secret) = self.segment_key(id)? {
+                return Ok(self.trail.give_key(SegmentKey { id, secret }).await?);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err(Failure::Behind)
+    }
+
+    /// The key of one segment, if the ledger has it.
+    pub(crate) fn segment_key(&self, id: SegmentKeyId) -> Result<Option<Secret<32>>, Failure> {
+        let view = self.unsealed()?.keeper.latest()?;
+        let permit = keyclave_policy::decide(&Principal::Member(self.local.node), Action::Housekeep, None)
+            .map_err(keyclave_vault::refusal::Refusal::from)?;
+        Ok(view.segment_key(&permit, id.0))
+    }
+
+    /// Records a fresh restart key and keeps its private half where a restarted process finds it.
+    async fn record_restart_key(&self, deadline: Instant) -> Result<(), Failure> {
+        let runtime = &self.world.runtime;
+        if let Err(reason) = runtime.usable() {
+            tracing::warn!(%reason, "a restarted process of this node will need `operator admit` or a share");
+            return Ok(());
+        }
+        let seed = Secret::<32>::from_slice("restart key", &self.world.entropy.seed());
+        let Some(seed) = seed else { return Ok(()) };
+        if !runtime.store(seed.expose()) {
+            tracing::warn!("the restart key could not be stored in the runtime directory");
+            return Ok(());
+        }
+        let public = SigningKey::from_seed(seed).public();
+        let upkeep =
+            Upkeep::PutRestartKey { node: self.local.node, incarnation: self.local.incarnation, public };
+        self.maintain(upkeep, deadline).await.map(|_| ())
+    }
+}
