@@ -146,7 +146,9 @@ impl Client {
                         (Silence::Dial(dial), lasting)
                     }
                     Standing::Slow => (Silence::Slow { limit_ms: whole_ms(limit) }, false),
-                    Standing::Sealed => (Silence::Unable(Box::new(Refusal::of(status, endpoint))), true),
+                    Standing::Sealed | Standing::Fresh => {
+                        (Silence::Unable(Box::new(Refusal::of(status, endpoint))), true)
+                    }
                     Standing::Busy => (Silence::Unable(Box::new(Refusal::of(status, endpoint))), false),
                 };
                 attempts.note(endpoint, silence, maybe_done, sealed);

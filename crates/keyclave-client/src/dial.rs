@@ -63,7 +63,9 @@ impl DialError {
     pub(crate) fn is_lasting(&self) -> bool {
         match self {
             Self::Certificate(_) | Self::Protocol | Self::Way => true,
-            Self::Connect(error) => error.kind() == io::ErrorKind::NotFound,
+            Self::Connect(error) => {
+                matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+            }
             Self::Handshake(_) | Self::Slow { .. } => false,
         }
     }

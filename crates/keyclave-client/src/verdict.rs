@@ -27,6 +27,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Standing {
     /// It holds no key, and stays so until people act.
     Sealed,
+    /// It belongs to no cluster, and stays so until people act.
+    Fresh,
     /// Never reached.
     Unreached(DialError),
     /// It did not answer in its time.
@@ -62,8 +64,8 @@ fn of_reason(reason: Reason) -> Verdict {
     let busy = |maybe_done| Verdict::Again { node: Standing::Busy, maybe_done };
     match reason {
         Reason::NodeSealed => Verdict::Again { node: Standing::Sealed, maybe_done: false },
-        Reason::NotInitialized
-        | Reason::CatchingUp
+        Reason::NotInitialized => Verdict::Again { node: Standing::Fresh, maybe_done: false },
+        Reason::CatchingUp
         | Reason::NoLeader
         | Reason::ShuttingDown
         | Reason::Overloaded

@@ -46,6 +46,33 @@ async fn a_sealed_cluster_is_said_to_be_sealed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_without_a_cluster_is_passed_over_and_alone_it_is_not_waited_for() {
+    let (fresh, up) = (Node::new(1), Node::new(2));
+    fresh.will([Reply::Refuse(Reason::NotInitialized); 2]);
+    client(Memory::of([("a", &fresh), ("b", &up)]), &["a", "b"]).get_key(&name()).await.unwrap();
+    let began = Instant::now();
+    let error = client(Memory::of([("a", &fresh)]), &["a"]).get_key(&name()).await.unwrap_err();
+    assert!(matches!(error, ReadError::NoAnswer(_)), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_tasks_may_ask_at_once() {
+    let node = Node::new(1);
+    let client = client(Memory::of([("a", &node)]), &["a"]);
+    let asked: Vec<_> = (0..50)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.get_key(&name()).await.is_ok() })
+        })
+        .collect();
+    for answered in asked {
+        assert!(answered.await.unwrap());
+    }
+    assert_eq!(node.calls().len(), 50);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_hangs_costs_one_attempt_and_not_the_call() {
     let (mute, up) = (Node::new(1), Node::new(2));
     mute.will([Reply::Hang]);
