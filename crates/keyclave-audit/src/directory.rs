@@ -34,6 +34,9 @@ impl Directory {
     /// The trail in `path`, which is made if it is not there.
     pub fn make(path: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?;
+        }
         Ok(Self { path: path.to_owned() })
     }
 

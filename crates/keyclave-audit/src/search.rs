@@ -57,6 +57,8 @@ pub struct FoundRecord {
     pub node: NodeId,
     /// Its number there.
     pub sequence: u64,
+    /// Its hash, to be compared with an anchor or a receipt.
+    pub hash: [u8; 32],
     /// When.
     pub time: UnixMillis,
     /// The call.
@@ -153,6 +155,7 @@ impl Page {
         self.records.push(FoundRecord {
             node: visit.line.node,
             sequence: visit.line.sequence,
+            hash: visit.hash,
             time: visit.line.time,
             request: visit.line.request,
             class: visit.line.class,

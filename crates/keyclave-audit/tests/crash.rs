@@ -1,5 +1,7 @@
 //! A crash at any moment loses nothing that was acknowledged, and never looks like tampering.
 
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
 mod fixture;
 
 use std::sync::Arc;
@@ -59,10 +61,10 @@ async fn a_group_cut_short_anywhere_is_a_torn_tail_that_is_kept_cut_and_recorded
 async fn sectors_that_reach_the_disk_in_any_order_never_look_like_tampering() {
     let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
     let mut torn_seen = 0;
-    for round in 0..200 {
+    for round in 0_u64..100 {
         let files = MemoryFiles::default();
         let running = open(&files);
-        if round % 2 == 0 {
+        if u64::is_multiple_of(round, 2) {
             running.trail.give_key(segment_key(9)).await.unwrap();
         }
         let receipts = running.record(1..=3).await;
@@ -92,7 +94,7 @@ async fn sectors_that_reach_the_disk_in_any_order_never_look_like_tampering() {
         let report = report_with(&files, &AllKeys, &heads(&receipts));
         assert!(report.is_untouched() && report.notes.is_empty(), "round {round}: {report:?}");
     }
-    assert!(torn_seen > 150, "{torn_seen} torn writes in 200 rounds");
+    assert!(torn_seen > 75, "{torn_seen} torn writes in 100 rounds");
 }
 
 #[tokio::test]

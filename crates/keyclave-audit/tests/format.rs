@@ -131,6 +131,25 @@ async fn callers_words_read_back_and_break_no_line() {
 }
 
 #[tokio::test]
+async fn the_largest_record_fits_a_line_and_a_larger_one_cannot_be_made() {
+    let longest: keyclave_types::name::KeyName = vec!["n".repeat(64); 8].join("/").parse().unwrap();
+    let mut largest = full();
+    largest.body.key = Some(longest.clone());
+    largest.body.who = Who::Certificate { subject: longest.clone(), authority: [255; 32] };
+    largest.body.target = Some(Target::Policy(longest.clone()));
+    largest.body.policies = vec![longest; 1000];
+    largest.body.purpose = Some(Text::limited(&"\u{1}".repeat(100_000)));
+    let files = MemoryFiles::default();
+    let running = open(&files);
+    running.trail.give_key(segment_key(9)).await.unwrap();
+    running.trail.record(largest).await.unwrap();
+    running.end().await;
+    let report = report_with(&files, &AllKeys, &[]);
+    assert!(report.is_untouched());
+    assert_eq!(report.bodies_opened, 1);
+}
+
+#[tokio::test]
 async fn a_key_begins_a_segment_at_once_and_the_next_one_waits_for_its_end() {
     let files = MemoryFiles::default();
     let running = open(&files);

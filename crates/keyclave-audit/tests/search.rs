@@ -19,8 +19,10 @@ fn sequences(page: &Page) -> Vec<u64> {
 
 #[tokio::test]
 async fn each_filter_finds_its_records_and_no_others() {
-    let (files, _) = small_trail(9, true).await;
+    let (files, heads) = small_trail(9, true).await;
     let all = Filter::default();
+    let anchored = find(&files, &Filter { after: 6, ..all.clone() }).records.swap_remove(0);
+    assert_eq!(anchored.hash, heads[6].hash);
     for (filter, expected) in [
         (all.clone(), (1..=9).collect::<Vec<_>>()),
         (Filter { since: Some(START.after(4)), until: Some(START.after(6)), ..all.clone() }, vec![4, 5]),

@@ -1,5 +1,7 @@
 //! Whatever is changed, removed, doubled, moved or cut in a trail is found.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed expectation is a failed test")]
+
 mod fixture;
 
 use fixture::{AllKeys, FIRST, lines, report, report_with, small_trail};
