@@ -23,7 +23,9 @@ use crate::keyring::{Keyring, Root};
 use crate::occasion::Occasion;
 use crate::records::RecordName;
 use crate::records::access::{TokenRecord, TokenUse};
-use crate::records::cluster::{CA_KEY_FORMAT, CaRecord, ClusterTime, NodeCounter, NodeRecord};
+use crate::records::cluster::{
+    CA_KEY_FORMAT, CaRecord, ClusterTime, NodeCounter, NodeRecord, RejoinPolicy, RejoinRules,
+};
 use crate::records::plain::{Certificate, Formats, WriterKey};
 use crate::refusal::Refusal;
 use crate::view::{View, head_of};
@@ -44,6 +46,8 @@ pub struct Founding<'a> {
     pub addresses: Addresses,
     /// How many shares, how many needed.
     pub threshold: Threshold,
+    /// What vouches for a process that wants the root from a peer.
+    pub rejoin: RejoinPolicy,
     /// Whom the root token names in the trail.
     pub operator: SubjectName,
     /// The authority's private key, PKCS #8, made beforehand.
@@ -156,6 +160,7 @@ fn put_cluster(draft: &mut Draft<'_>, founding: &Founding<'_>) {
     let now = draft.now();
     draft.put(&NodeCounter { last: founding.node });
     draft.put(&NodeRecord { node: founding.node, incarnation, key, joined_at: now });
+    draft.put(&RejoinRules { policy: founding.rejoin, members_until: None });
     draft.put(&ClusterTime { at: now });
     draft.put(&CaRecord { certificate: founding.ca_certificate.clone() });
     draft.put_secret(&RecordName::CaKey, CA_KEY_FORMAT, founding.ca_pkcs8);

@@ -9,11 +9,16 @@ pub mod key;
 pub mod plain;
 pub mod request;
 
+use std::cmp::Ordering;
+
 use keyclave_types::envelope::Stored;
 use keyclave_types::ids::{KeyId, NodeId, RequestId};
 use keyclave_types::key::Version;
 use keyclave_types::name::KeyName;
 use keyclave_types::request::TokenId;
+
+/// A sealed version's secret: format, epoch, nonce, format, key, tag.
+const MATERIAL_BLOB_BYTES: usize = 1 + 4 + 24 + (1 + 32) + 16;
 
 /// What a sealed record holds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -55,15 +60,29 @@ pub enum RecordKind {
     AuditSegmentKey = 17,
     /// The authority's private key: [`cluster::CA_KEY_FORMAT`] and PKCS #8.
     CaKey = 18,
+    /// [`cluster::RejoinRules`].
+    RejoinRules = 19,
 }
 
 impl RecordKind {
-    /// In the order in which an unknown record is tried: the most frequent first.
-    pub(crate) const LIKELY_FIRST: [Self; 18] = [
+    /// The kinds in the order in which to try an unknown record whose blob has this length. A version's secret has
+    /// one length, a page of few versions is shorter, and most of the rest are keys. A wrong guess costs time only:
+    /// the kind is authenticated.
+    pub(crate) fn likely_first(blob_bytes: usize) -> impl Iterator<Item = Self> {
+        let guess = match blob_bytes.cmp(&MATERIAL_BLOB_BYTES) {
+            Ordering::Less => Self::VersionPage,
+            Ordering::Equal => Self::VersionMaterial,
+            Ordering::Greater => Self::Key,
+        };
+        std::iter::once(guess).chain(Self::LIKELY_FIRST)
+    }
+
+    /// The most frequent first.
+    pub(crate) const LIKELY_FIRST: [Self; 19] = [
         Self::Key,
-        Self::VersionMaterial,
-        Self::VersionPage,
         Self::RequestOutcome,
+        Self::VersionPage,
+        Self::VersionMaterial,
         Self::Token,
         Self::Usage,
         Self::AuditSegmentKey,
@@ -78,6 +97,7 @@ impl RecordKind {
         Self::ClusterTime,
         Self::Ca,
         Self::CaKey,
+        Self::RejoinRules,
     ];
 
     /// The number that is stored.
@@ -107,6 +127,7 @@ pub(crate) enum RecordName<'a> {
     AuditAnchor(NodeId),
     AuditSegmentKey([u8; 16]),
     CaKey,
+    RejoinRules,
 }
 
 impl RecordName<'_> {
@@ -130,6 +151,7 @@ impl RecordName<'_> {
             Self::AuditAnchor(_) => RecordKind::AuditAnchor,
             Self::AuditSegmentKey(_) => RecordKind::AuditSegmentKey,
             Self::CaKey => RecordKind::CaKey,
+            Self::RejoinRules => RecordKind::RejoinRules,
         }
     }
 
@@ -152,7 +174,8 @@ impl RecordName<'_> {
             | Self::Horizon
             | Self::ClusterTime
             | Self::Ca
-            | Self::CaKey => Vec::new(),
+            | Self::CaKey
+            | Self::RejoinRules => Vec::new(),
         }
     }
 }

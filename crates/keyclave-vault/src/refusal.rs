@@ -1,7 +1,7 @@
 //! Every reason why the vault refuses, with a stable name for each. Made by decide and compute, mapped to gRPC codes
 //! by keyclave-proto. No variant quotes what a caller sent, except numbers.
 
-use keyclave_policy::Denied;
+use keyclave_policy::{Denied, Missing};
 use keyclave_types::ids::NodeId;
 use keyclave_types::key::Version;
 use keyclave_types::request::TokenId;
@@ -217,6 +217,9 @@ pub enum Refusal {
     /// Nobody has vouched for this process.
     #[error("this process has not been admitted")]
     NotAdmitted,
+    /// The cluster's policy, chosen at init, does not let this vouch for a node.
+    #[error("this cluster's policy does not let nodes come back this way; give shares")]
+    RejoinOff,
     /// An audit head that went backwards, or changed.
     #[error("the audit head of node {node} went back from {recorded} to {found}")]
     AnchorBackwards {
@@ -249,7 +252,11 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::Denied(_) => "DENIED",
+            Self::Denied(denied) => match denied.missing {
+                Missing::Credential => "UNAUTHENTICATED",
+                Missing::LocalSocket => "LOCAL_ONLY",
+                Missing::RootToken | Missing::Member => "DENIED",
+            },
             Self::PermitForeign => "PERMIT_FOREIGN",
             Self::AccessHead => "ACCESS_HEAD_MISMATCH",
             Self::ClockDoubtful => "CLOCK_DOUBTFUL",
@@ -286,7 +293,7 @@ impl Refusal {
             Self::NodesExhausted => "NODES_EXHAUSTED",
             Self::Incarnation { .. } => "OTHER_INCARNATION",
             Self::SealMarked => "SEAL_MARKED",
-            Self::NotAdmitted => "NOT_ADMITTED",
+            Self::NotAdmitted | Self::RejoinOff => "NOT_ADMITTED",
             Self::AnchorBackwards { .. } => "ANCHOR_BACKWARDS",
             Self::Horizon { .. } => "HORIZON",
             Self::RecordExists => "RECORD_EXISTS",

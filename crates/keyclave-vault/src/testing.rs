@@ -33,8 +33,10 @@ use zeroize::Zeroizing;
 
 use crate::compute::{Computed, Outcome, ReadAnswer, Uses, compute};
 use crate::decide::{Decision, Proposal, decide};
+use crate::draft::Draft;
 use crate::founding::{Founded, Founding, found};
 use crate::occasion::{Now, Occasion};
+use crate::records::cluster::{RejoinPolicy, RejoinRules};
 use crate::refusal::{Refusal, Refused};
 use crate::upkeep::{Upkeep, UpkeepAnswer, decide_upkeep};
 use crate::view::View;
@@ -100,6 +102,7 @@ pub(crate) fn founding(threshold: Threshold) -> Founding<'static> {
         member: Member { incarnation: Incarnation::from_bytes([1; 16]), key: NodePublicKey([1; 32]) },
         addresses: addresses("one"),
         threshold,
+        rejoin: RejoinPolicy::Strict,
         operator: name("root"),
         ca_pkcs8: b"private key of the authority",
         ca_certificate: b"certificate of the authority".to_vec(),
@@ -258,6 +261,16 @@ impl Ledger {
         let (action, key) = upkeep.action();
         let permit = permit(&Principal::Member(node(member)), action, key);
         decide_upkeep(&self.view, &permit, upkeep, &self.occasion(), &mut self.entropy)
+    }
+
+    /// As if the cluster had been founded with this policy.
+    pub(crate) fn set_rejoin(&mut self, policy: RejoinPolicy) {
+        let occasion = self.occasion();
+        let decision = Draft::decide(&self.view, &occasion, &mut self.entropy, |draft| {
+            draft.put(&RejoinRules { policy, members_until: None });
+            Ok(())
+        });
+        self.commit(decision.unwrap());
     }
 
     pub(crate) fn create(&mut self, key: &str, algorithm: Algorithm, rules: KeyRules) -> KeyDescription {

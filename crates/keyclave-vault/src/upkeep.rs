@@ -108,6 +108,11 @@ pub enum Upkeep {
         /// Which version.
         version: Version,
     },
+    /// Let being a member be enough until then. Refused unless the cluster's policy is `Members`.
+    OpenToMembers {
+        /// Until when.
+        until: UnixMillis,
+    },
 }
 
 impl Stored for Upkeep {
@@ -140,6 +145,7 @@ impl Upkeep {
             | Self::DeleteRestartKey { .. }
             | Self::Vouch { .. }
             | Self::UseAdmission { .. }
+            | Self::OpenToMembers { .. }
             | Self::LiftMarks { .. }
             | Self::PutCertificate { .. }
             | Self::RecordTime { .. }
@@ -159,6 +165,7 @@ impl Upkeep {
             Self::DeleteRestartKey { .. }
             | Self::Vouch { .. }
             | Self::UseAdmission { .. }
+            | Self::OpenToMembers { .. }
             | Self::LiftMarks { .. }
             | Self::RecordTime { .. }
             | Self::CreateSegmentKey { .. }
@@ -199,6 +206,7 @@ fn change(draft: &mut Draft<'_>, upkeep: &Upkeep) -> Result<UpkeepAnswer, Refusa
         }
         Upkeep::Vouch { node, code } => marks::vouch(draft, *node, code),
         Upkeep::UseAdmission { node, code } => marks::use_admission(draft, *node, code),
+        Upkeep::OpenToMembers { until } => marks::open_to_members(draft, *until),
         Upkeep::LiftMarks { nodes, cluster } => marks::lift(draft, nodes, *cluster),
         Upkeep::PutCertificate { node, chain } => {
             node::known(draft, *node)?;

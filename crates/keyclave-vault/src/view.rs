@@ -257,7 +257,7 @@ impl Shared {
         }
         let epoch = epoch_of(&blob).map_err(|source| OpenError::Blob { id, source })?;
         let key = self.keyring.epoch(epoch).ok_or(OpenError::Epoch { id, epoch: epoch.0 })?;
-        for kind in known.into_iter().chain(RecordKind::LIKELY_FIRST) {
+        for kind in known.into_iter().chain(RecordKind::likely_first(blob.len())) {
             let place = Place { cluster: self.cluster, kind: kind.number(), id, revision };
             if let Ok(plaintext) = open_record(key, &place, &blob) {
                 let body =

@@ -98,6 +98,36 @@ impl Body for Admission {
     }
 }
 
+/// What vouches for a process that wants the root from a peer; chosen at init.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RejoinPolicy {
+    /// A restart key, a share given on the machine, an admission.
+    Strict,
+    /// These, and for a while after an operator said so, being a member.
+    Members,
+    /// Nothing: each node is unsealed by shares.
+    Off,
+}
+
+/// How nodes come back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RejoinRules {
+    /// What vouches.
+    pub policy: RejoinPolicy,
+    /// Until when being a member is enough, under [`RejoinPolicy::Members`].
+    pub members_until: Option<UnixMillis>,
+}
+
+impl Stored for RejoinRules {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for RejoinRules {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::RejoinRules
+    }
+}
+
 /// The last time that the cluster agreed on; it never goes back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ClusterTime {

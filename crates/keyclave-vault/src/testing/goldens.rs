@@ -104,6 +104,8 @@ fn golden_bytes_of_the_cluster_stay() {
         "01031d41424344452d464748494a2d4b4c4d4e4f2d50515253542d555657585901",
     );
     golden(&ClusterTime { at: UnixMillis(300) }, "01fb012c");
+    let rules = RejoinRules { policy: RejoinPolicy::Members, members_until: Some(UnixMillis(1)) };
+    golden(&rules, "01010101");
     golden(&CaRecord { certificate: vec![1, 2] }, "01020102");
     let anchor = AuditAnchor { node: node(3), incarnation, sequence: 4, hash: [0xff; 32], at: UnixMillis(1) };
     golden(
@@ -145,7 +147,7 @@ fn every_kind_has_a_number_of_its_own_and_is_tried() {
     use crate::records::RecordKind;
     let mut numbers: Vec<u8> = RecordKind::LIKELY_FIRST.iter().map(|kind| kind.number()).collect();
     numbers.sort_unstable();
-    assert_eq!(numbers, (1..=18).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=19).collect::<Vec<_>>());
 }
 
 #[test]

@@ -167,6 +167,22 @@ fn a_cluster_seal_misses_no_node_that_comes_meanwhile() {
 }
 
 #[test]
+fn only_what_the_policy_names_vouches() {
+    let mut ledger = Ledger::founded();
+    let open = Upkeep::OpenToMembers { until: START.after(600_000) };
+    assert_eq!(ledger.upkeep(&open), Err(Refusal::RejoinOff));
+    ledger.set_rejoin(RejoinPolicy::Members);
+    ledger.upkeep(&open).unwrap();
+    assert_eq!(ledger.view.rejoin_rules().unwrap().members_until, Some(START.after(600_000)));
+    assert_eq!(ledger.upkeep(&restart_key(1, 1)), Ok(UpkeepAnswer::Done));
+    ledger.set_rejoin(RejoinPolicy::Off);
+    assert_eq!(ledger.upkeep(&restart_key(1, 1)), Err(Refusal::RejoinOff));
+    ledger.write(WriteKind::Admit { node: node(1), code: code('A') }).unwrap();
+    let use_it = Upkeep::UseAdmission { node: node(1), code: code('A') };
+    assert_eq!(ledger.upkeep(&use_it), Err(Refusal::RejoinOff));
+}
+
+#[test]
 fn a_record_taken_away_and_made_again_never_repeats_a_revision() {
     let mut ledger = Ledger::founded();
     let id = ledger.view.id_of(&crate::records::RecordName::RestartKey(node(1)));

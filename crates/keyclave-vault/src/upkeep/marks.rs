@@ -2,22 +2,40 @@
 
 use keyclave_types::ids::{NodeId, PlainKind};
 use keyclave_types::request::NodeCode;
+use keyclave_types::time::UnixMillis;
 
 use crate::draft::Draft;
 use crate::records::RecordName;
-use crate::records::cluster::Admission;
+use crate::records::cluster::{Admission, RejoinPolicy, RejoinRules};
 use crate::records::plain::SealMark;
 use crate::refusal::Refusal;
 use crate::upkeep::{UpkeepAnswer, node};
 
-/// Refuses where an operator has sealed the node or the cluster.
+/// Refuses where an operator has sealed the node or the cluster, or where nothing vouches.
 pub(super) fn unmarked(draft: &mut Draft<'_>, node: NodeId) -> Result<(), Refusal> {
+    if policy(draft)? == RejoinPolicy::Off {
+        return Err(Refusal::RejoinOff);
+    }
     for number in [0, node.get()] {
         if draft.reader.plain::<SealMark>(PlainKind::SealMark, number).is_some() {
             return Err(Refusal::SealMarked);
         }
     }
     Ok(())
+}
+
+fn policy(draft: &mut Draft<'_>) -> Result<RejoinPolicy, Refusal> {
+    let rules = draft.reader.get::<RejoinRules>(&RecordName::RejoinRules);
+    rules.map(|rules| rules.policy).ok_or(Refusal::RecordLost)
+}
+
+pub(super) fn open_to_members(draft: &mut Draft<'_>, until: UnixMillis) -> Result<UpkeepAnswer, Refusal> {
+    let policy = policy(draft)?;
+    if policy != RejoinPolicy::Members {
+        return Err(Refusal::RejoinOff);
+    }
+    draft.put(&RejoinRules { policy, members_until: Some(until) });
+    Ok(UpkeepAnswer::Done)
 }
 
 pub(super) fn vouch(draft: &mut Draft<'_>, node: NodeId, code: &NodeCode) -> Result<UpkeepAnswer, Refusal> {

@@ -12,7 +12,8 @@ use keyclave_types::time::UnixMillis;
 
 use crate::records::RecordName;
 use crate::records::cluster::{
-    Admission, AuditAnchor, CA_KEY_FORMAT, CaRecord, ClusterTime, NodeRecord, RestartKey, SEGMENT_KEY_FORMAT,
+    Admission, AuditAnchor, CA_KEY_FORMAT, CaRecord, ClusterTime, NodeRecord, RejoinRules, RestartKey,
+    SEGMENT_KEY_FORMAT,
 };
 use crate::records::plain::{Certificate, Formats, SealMark, WriterKey};
 use crate::records::request::Horizon;
@@ -73,6 +74,11 @@ impl View {
     /// The process of this node that somebody vouched for.
     pub fn admission(&self, node: NodeId) -> Option<&Admission> {
         self.body(&RecordName::Admission(node))
+    }
+
+    /// How nodes come back.
+    pub fn rejoin_rules(&self) -> Option<RejoinRules> {
+        self.body(&RecordName::RejoinRules).copied()
     }
 
     /// The last time that the cluster agreed on.

@@ -7,7 +7,7 @@ use keyclave_types::position::Revision;
 
 use crate::records::access::{AccessHead, JoinToken, TokenRecord};
 use crate::records::cluster::{
-    Admission, AuditAnchor, CaRecord, ClusterTime, NodeCounter, NodeRecord, RestartKey,
+    Admission, AuditAnchor, CaRecord, ClusterTime, NodeCounter, NodeRecord, RejoinRules, RestartKey,
 };
 use crate::records::key::{KeyMeta, Usage, VersionPage};
 use crate::records::request::{Horizon, RequestOutcome};
@@ -85,4 +85,5 @@ bodies! {
     ClusterTime(ClusterTime),
     Ca(CaRecord),
     AuditAnchor(AuditAnchor),
+    RejoinRules(RejoinRules),
 }
