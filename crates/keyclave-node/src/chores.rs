@@ -46,6 +46,7 @@ pub(crate) async fn work<H: Host>(member: Weak<Member<H>>) {
 impl<H: Host> Member<H> {
     async fn keep_up(&self, deadline: Instant) -> Result<(), Failure> {
         self.unsealed()?.keeper.latest()?;
+        self.keep_certificate(deadline).await?;
         let status = self.trail.status();
         if status.sealing && !status.spare { self.seal_trail(deadline).await } else { Ok(()) }
     }

@@ -100,10 +100,14 @@ impl<H: Host> Node<H> {
         let beginning = Beginning { now, threshold, rejoin, addresses, authority, issued };
         let (founded, membership, member) = self.begin(permit, &beginning).await?;
         // From here on this directory belongs to the cluster.
-        self.home().save_certificate(&ServingCertificate {
+        let certificate = ServingCertificate {
             chain: beginning.chain(),
             key: beginning.issued.key_pkcs8.to_vec(),
-        })?;
+            address: beginning.addresses.client.clone(),
+            expires_at: beginning.issued.expires_at,
+        };
+        self.home().save_certificate(&certificate)?;
+        member.certificate.send_replace(Some(std::sync::Arc::new(certificate)));
         self.home().save_membership(&membership)?;
         member.keys.drop_keyring();
         member.cluster.set_sealed(true);

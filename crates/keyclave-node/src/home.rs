@@ -12,8 +12,9 @@ use keyclave_ledger::disk::{Disk, DiskError};
 use keyclave_ledger::log_store::LogStore;
 use keyclave_types::envelope::{self, EnvelopeError, Stored};
 use keyclave_types::ids::{ClusterId, Incarnation, NodeId};
-use keyclave_types::member::{Addresses, Member, NodePublicKey};
+use keyclave_types::member::{Addresses, HostPort, Member, NodePublicKey};
 use keyclave_types::position::Generation;
+use keyclave_types::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -118,6 +119,10 @@ pub struct ServingCertificate {
     pub chain: Vec<Vec<u8>>,
     /// PKCS#8.
     pub key: Vec<u8>,
+    /// For which address it was issued.
+    pub address: HostPort,
+    /// When it ends.
+    pub expires_at: UnixMillis,
 }
 
 impl Stored for ServingCertificate {

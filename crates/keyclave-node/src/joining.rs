@@ -16,9 +16,8 @@ use keyclave_vault::join::{Join, decide_join};
 use keyclave_vault::refusal::{Refusal, Refused};
 use tokio::time::Instant;
 
-use crate::authority::{AuthorityKeys, Issued};
 use crate::failure::Failure;
-use crate::home::{HomeError, Membership, ServingCertificate};
+use crate::home::{HomeError, Membership};
 use crate::host::Host;
 use crate::member::{Member, StartMemberError};
 use crate::node::Node;
@@ -46,8 +45,6 @@ pub struct JoinAnswer {
     pub pins: Pins,
     /// Everyone, itself included.
     pub members: Vec<(NodeId, MemberRecord, Addresses)>,
-    /// What it serves clients with.
-    pub certificate: ServingCertificate,
 }
 
 /// Why a node did not become a member.
@@ -87,7 +84,6 @@ impl<H: Host> Node<H> {
             pins: answer.pins,
             known: answer.members,
         };
-        self.home().save_certificate(&answer.certificate)?;
         self.home().save_membership(&membership)?;
         let member = self.start_member(membership).await?;
         self.become_member(member);
@@ -125,7 +121,6 @@ impl<H: Host> Member<H> {
             node,
             pins: self.pins,
             members: self.everyone(),
-            certificate: self.certificate_for(&ask.addresses)?,
         })
     }
 
@@ -134,31 +129,6 @@ impl<H: Host> Member<H> {
         members
             .filter_map(|(node, (member, _))| Some((node, member, self.directory.addresses(node)?)))
             .collect()
-    }
-
-    /// A certificate for a node reached at `addresses`, issued by the cluster's authority.
-    pub(crate) fn certificate_for(&self, addresses: &Addresses) -> Result<ServingCertificate, Failure> {
-        let view = self.unsealed()?.keeper.latest()?;
-        let permit = keyclave_policy::decide(&Principal::Member(self.local.node), Action::Housekeep, None)
-            .map_err(Refusal::from)?;
-        let key = view.ca_key(&permit).ok_or(Refusal::RecordLost)?;
-        let certificate = view.ca_certificate().ok_or(Refusal::RecordLost)?.to_vec();
-        let authority = AuthorityKeys { key_pkcs8: key.expose().to_vec().into(), certificate };
-        let issued =
-            self.world.authority.issue(&authority, std::slice::from_ref(&addresses.client), self.clock());
-        let Issued { key_pkcs8, certificate, .. } = issued.map_err(|_| Refusal::RecordLost)?;
-        Ok(ServingCertificate { chain: vec![certificate, authority.certificate], key: key_pkcs8.to_vec() })
-    }
-
-    /// SHA-256 over nothing secret: the authority's public key, which join tokens pin.
-    pub fn authority_public_key(&self) -> Result<Vec<u8>, Failure> {
-        let view = self.unsealed()?.keeper.latest()?;
-        let permit = keyclave_policy::decide(&Principal::Member(self.local.node), Action::Housekeep, None)
-            .map_err(Refusal::from)?;
-        let key = view.ca_key(&permit).ok_or(Refusal::RecordLost)?;
-        let certificate = view.ca_certificate().ok_or(Refusal::RecordLost)?.to_vec();
-        let authority = AuthorityKeys { key_pkcs8: key.expose().to_vec().into(), certificate };
-        self.world.authority.public_key(&authority).map_err(|_| Refusal::RecordLost.into())
     }
 }
 

@@ -11,30 +11,25 @@ use keyclave_vault::keyring::Keyring;
 
 /// A node's own key, and the keyring while there is one.
 #[derive(Debug)]
-pub struct NodeKeys {
+pub(crate) struct NodeKeys {
     own: SigningKey,
     keyring: RwLock<Option<Arc<Keyring>>>,
 }
 
 impl NodeKeys {
     /// A sealed node's keys.
-    pub fn new(own: SigningKey) -> Self {
+    pub(crate) fn new(own: SigningKey) -> Self {
         Self { own, keyring: RwLock::default() }
     }
 
     /// From now on this node signs as the writer and proves itself to peers.
-    pub fn hold(&self, keyring: Arc<Keyring>) {
+    pub(crate) fn hold(&self, keyring: Arc<Keyring>) {
         *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Some(keyring);
     }
 
     /// From now on it does not.
-    pub fn drop_keyring(&self) {
+    pub(crate) fn drop_keyring(&self) {
         *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Signs with the node's own key.
-    pub fn own(&self) -> &SigningKey {
-        &self.own
     }
 
     fn keyring(&self) -> Option<Arc<Keyring>> {

@@ -34,6 +34,7 @@ pub mod keeper;
 pub mod services;
 
 mod asking;
+mod certificate;
 mod chores;
 mod deciding;
 mod directory;

@@ -28,7 +28,7 @@ use tokio::task::AbortHandle;
 use crate::ceremony::Ceremony;
 use crate::directory::NodeDirectory;
 use crate::failure::Failure;
-use crate::home::{Identity, Membership};
+use crate::home::{Home, Identity, Membership, ServingCertificate};
 use crate::host::{Host, HostThreads, WireError};
 use crate::keys::NodeKeys;
 use crate::unsealed::Unsealed;
@@ -86,6 +86,8 @@ pub struct Member<H: Host> {
     pub(crate) trail: Trail,
     pub(crate) ceremony: Mutex<Ceremony>,
     pub(crate) ending: watch::Sender<Option<crate::node::Ending>>,
+    pub(crate) home: Home<H::Disk>,
+    pub(crate) certificate: watch::Sender<Option<Arc<ServingCertificate>>>,
     unsealed: watch::Sender<Option<Arc<Unsealed<H::Disk>>>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -103,6 +105,8 @@ impl<H: Host> Member<H> {
     pub(crate) async fn start(parts: MemberParts<H>) -> Result<Arc<Self>, StartMemberError> {
         let MemberParts { host, world, identity, membership, boot, ledger, log, overrides, ending } = parts;
         let me = membership.node;
+        let home = Home::new(log.clone());
+        let certificate = watch::Sender::new(home.certificate()?.map(Arc::new));
         let local = LocalNode {
             cluster: membership.cluster,
             generation: membership.generation,
@@ -149,6 +153,8 @@ impl<H: Host> Member<H> {
             trail,
             ceremony: Mutex::default(),
             ending,
+            home,
+            certificate,
             unsealed: watch::Sender::new(None),
             tasks: Mutex::default(),
         });
@@ -175,11 +181,6 @@ impl<H: Host> Member<H> {
     /// What this node holds while it is unsealed.
     pub(crate) fn unsealed(&self) -> Result<Arc<Unsealed<H::Disk>>, Failure> {
         self.unsealed.borrow().clone().ok_or(Failure::Sealed)
-    }
-
-    /// Follows whether this node is unsealed.
-    pub(crate) fn watch_unsealed(&self) -> watch::Receiver<Option<Arc<Unsealed<H::Disk>>>> {
-        self.unsealed.subscribe()
     }
 
     pub(crate) fn set_unsealed(&self, unsealed: Option<Arc<Unsealed<H::Disk>>>) {

@@ -22,7 +22,7 @@ const REST_MS: u64 = 500;
 
 /// Repeats each step until it is done, or the node is sealed again.
 pub(crate) async fn settle_in<H: Host>(member: Weak<Member<H>>) {
-    for step in [Step::SegmentKey, Step::RestartKey] {
+    for step in [Step::SegmentKey, Step::Certificate, Step::RestartKey] {
         loop {
             let Some(member) = member.upgrade() else { return };
             if member.unsealed().is_err() {
@@ -31,6 +31,7 @@ pub(crate) async fn settle_in<H: Host>(member: Weak<Member<H>>) {
             let deadline = Instant::now() + Duration::from_millis(ATTEMPT_MS_MAX);
             let done = match step {
                 Step::SegmentKey => member.seal_trail(deadline).await,
+                Step::Certificate => member.keep_certificate(deadline).await,
                 Step::RestartKey => member.record_restart_key(deadline).await,
             };
             match done {
@@ -46,6 +47,7 @@ pub(crate) async fn settle_in<H: Host>(member: Weak<Member<H>>) {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     SegmentKey,
+    Certificate,
     RestartKey,
 }
 

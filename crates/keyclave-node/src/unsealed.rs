@@ -2,14 +2,14 @@
 //! blocks of uses that it has reserved. Dropping it wipes the keys.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use keyclave_ledger::disk::Disk;
 use keyclave_types::ids::KeyId;
 use keyclave_types::key::Version;
 use keyclave_types::time::UnixMillis;
 use keyclave_vault::compute::Uses;
-use keyclave_vault::keyring::{Keyring, Root};
+use keyclave_vault::keyring::Root;
 use keyclave_vault::occasion::Now;
 use keyclave_vault::view::View;
 
@@ -19,7 +19,6 @@ use crate::keeper::Keeper;
 /// See the module's page.
 pub(crate) struct Unsealed<D> {
     pub(crate) root: Root,
-    pub(crate) keyring: Arc<Keyring>,
     pub(crate) keeper: Keeper<D>,
     pub(crate) confirmer: Confirmer,
     pub(crate) uses: ReservedUses,
@@ -35,7 +34,7 @@ impl<D: Disk> Unsealed<D> {
 /// Uses of counted versions that this node has reserved and not yet spent. A crash forfeits them, so the count in
 /// the ledger is never too low.
 #[derive(Default)]
-pub struct ReservedUses {
+pub(crate) struct ReservedUses {
     left: Mutex<BTreeMap<(KeyId, Version), u64>>,
 }
 

@@ -125,7 +125,6 @@ impl<H: Host> Member<H> {
         self.cluster.set_sealed(false);
         self.set_unsealed(Some(Arc::new(Unsealed {
             root,
-            keyring,
             keeper,
             confirmer,
             uses: ReservedUses::default(),
