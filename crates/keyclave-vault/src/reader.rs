@@ -41,8 +41,12 @@ impl<'a> Reader<'a> {
             Some(id) => {
                 let token =
                     self.get::<TokenRecord>(&RecordName::Token(id)).ok_or(Refusal::Unauthenticated)?;
-                let root = matches!(principal, Principal::Root { .. });
-                if root != token.root { Err(Refusal::Unauthenticated) } else { unexpired(token, now) }
+                let still = match principal {
+                    Principal::Root { .. } => token.root,
+                    Principal::Service { subject, .. } => !token.root && token.subject == *subject,
+                    Principal::LocalSocket | Principal::Member(_) | Principal::Unauthenticated => false,
+                };
+                if still { unexpired(token, now) } else { Err(Refusal::Unauthenticated) }
             }
         }
     }

@@ -74,7 +74,8 @@ impl RecordKind {
             Ordering::Equal => Self::VersionMaterial,
             Ordering::Greater => Self::Key,
         };
-        std::iter::once(guess).chain(Self::LIKELY_FIRST)
+        let rest = Self::LIKELY_FIRST.into_iter().filter(move |kind| *kind != guess);
+        std::iter::once(guess).chain(rest)
     }
 
     /// The most frequent first.

@@ -14,6 +14,10 @@ use crate::refusal::Refusal;
 /// Label of a request's digest: label ‖ who (kind (1), length (2), bytes) ‖ the write's stored form.
 const REQUEST: &[u8] = b"keyclave request 1\0";
 
+/// How far beyond this view a request id may start: its client may have been answered by a node that had applied
+/// more. An id from much further ahead would outlive every horizon.
+const AHEAD_MAX: u64 = 10_000;
+
 /// Who asked for what. Two tokens of one service count as one caller, so that a renewed token may retry.
 pub(super) fn digest(principal: &Principal, write: &WriteKind) -> [u8; 32] {
     let (kind, who): (u8, Vec<u8>) = match principal {
@@ -49,7 +53,7 @@ pub(super) fn answer(
     let (index, applied) = (request.index(), draft.reader.view().index());
     if index < horizon {
         Err(Refusal::RequestOld { index, horizon })
-    } else if index > applied {
+    } else if index.saturating_sub(applied) > AHEAD_MAX {
         Err(Refusal::RequestAhead { index, applied })
     } else {
         Ok(None)

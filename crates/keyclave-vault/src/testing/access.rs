@@ -3,9 +3,15 @@
 use keyclave_crypto::token::{Token, TokenKind};
 use keyclave_types::request::{Read, TokenId, WriteKind};
 
+use keyclave_types::ids::PlainKind;
+use keyclave_types::key::KeyRules;
+
 use super::*;
 use crate::authenticate::authenticate;
+use crate::draft::Draft;
 use crate::records::RecordName;
+use crate::records::access::TokenRecord;
+use crate::view::head_of;
 
 fn who(ledger: &Ledger, bearer: &str) -> Result<Principal, Refusal> {
     authenticate(&ledger.view, bearer, ledger.now)
@@ -83,6 +89,75 @@ fn the_last_root_token_stays() {
     let mut ledger = Ledger::founded();
     let id = ledger.root.token().unwrap();
     assert_eq!(ledger.write(WriteKind::RevokeToken { id }).unwrap_err(), Refusal::LastRoot);
+}
+
+#[test]
+fn of_two_root_tokens_that_end_at_once_one_stays() {
+    let mut ledger = Ledger::founded();
+    let first = ledger.root.token().unwrap();
+    let second = TokenId([7; 12]);
+    let occasion = ledger.occasion();
+    let found = ledger.view.body::<TokenRecord>(&RecordName::Token(first)).unwrap().clone();
+    let decision = Draft::decide(&ledger.view, &occasion, &mut ledger.entropy, |draft| {
+        let (id, revision) = draft.put(&TokenRecord { id: second, ..found });
+        let mut access = draft.reader.view().indexes().access().clone();
+        access.insert(id, revision);
+        draft.put(&head_of(access.into_iter()));
+        Ok(())
+    });
+    ledger.commit(decision.unwrap());
+    let one = ledger.propose(WriteKind::RevokeToken { id: first });
+    let two = ledger.propose(WriteKind::RevokeToken { id: second });
+    assert_eq!(ledger.apply(&one.transaction), TransactionOutcome::Committed);
+    assert!(matches!(ledger.apply(&two.transaction), TransactionOutcome::Conflict(_)));
+    ledger.root = Principal::Root { token: second };
+    let last = WriteKind::RevokeToken { id: second };
+    assert_eq!(ledger.write(last).unwrap_err(), Refusal::LastRoot);
+}
+
+#[test]
+fn every_write_expects_seal_record_access_head_and_token() {
+    let mut ledger = Ledger::founded();
+    ledger.create_plain("a");
+    let (service, _) = ledger.service("billing");
+    let (key, code) = (name("a"), "A".repeat(25).parse().unwrap());
+    let always = [
+        RecordId::plain(PlainKind::Seal, 0),
+        ledger.view.id_of(&RecordName::AccessHead),
+        ledger.view.id_of(&RecordName::Token(ledger.root.token().unwrap())),
+        ledger.view.id_of(&RecordName::Horizon),
+    ];
+    for change in [
+        WriteKind::CreateKey {
+            name: name("b"),
+            algorithm: Algorithm::Xaes256Gcm,
+            rules: KeyRules::default(),
+        },
+        WriteKind::UpdateKey {
+            name: key.clone(),
+            rules: KeyRules { staleness_max_ms: 1, ..KeyRules::default() },
+        },
+        WriteKind::RotateKey { name: key.clone() },
+        WriteKind::SetEnabled { name: key.clone(), version: None, enabled: false },
+        WriteKind::SetEnabled { name: key.clone(), version: Some(Version::FIRST), enabled: false },
+        WriteKind::DestroyVersion { name: key, version: Version::FIRST },
+        WriteKind::CreateToken { subject: name("s"), lifetime_ms: None },
+        WriteKind::RevokeToken { id: service.token().unwrap() },
+        WriteKind::CreateJoinToken,
+        WriteKind::Admit { node: node(1), code },
+        WriteKind::SealNode { node: node(1) },
+        WriteKind::SealCluster,
+        WriteKind::ChangeAddress { node: node(1), addresses: addresses("other") },
+        WriteKind::AcceptTime { time: START.after(1) },
+    ] {
+        let transaction = ledger.propose(change.clone()).transaction;
+        for id in always {
+            assert!(transaction.expects.contains_key(&id), "{change:?}");
+        }
+        for id in transaction.changes.keys() {
+            assert!(transaction.expects.contains_key(id), "{change:?}");
+        }
+    }
 }
 
 #[test]

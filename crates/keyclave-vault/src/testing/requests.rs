@@ -95,8 +95,10 @@ fn a_request_id_from_the_future_is_refused() {
     let mut ledger = Ledger::founded();
     let root = ledger.root.clone();
     let applied = ledger.view.index();
-    let request_id = RequestId::at(applied + 1, [0; 8]);
-    let write = Write { request_id, change: create("a") };
-    let ahead = Refusal::RequestAhead { index: applied + 1, applied };
-    assert_eq!(ledger.write_as(&root, &write).unwrap_err(), ahead);
+    let at = |index| Write { request_id: RequestId::at(index, [0; 8]), change: create("a") };
+    for index in [applied + 10_001, u64::MAX] {
+        let ahead = Refusal::RequestAhead { index, applied };
+        assert_eq!(ledger.write_as(&root, &at(index)).unwrap_err(), ahead);
+    }
+    assert!(ledger.write_as(&root, &at(applied + 10_000)).is_ok());
 }

@@ -122,7 +122,7 @@ impl View {
         }
     }
 
-    fn body<T: HeldBody>(&self, name: &RecordName<'_>) -> Option<&T> {
+    pub(crate) fn body<T: HeldBody>(&self, name: &RecordName<'_>) -> Option<&T> {
         self.held(self.id_of(name)).and_then(|held| T::held(&held.body))
     }
 }

@@ -67,3 +67,46 @@ impl Generations {
         self.young.insert(id, (revision, key));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keyclave_crypto::secret::Secret;
+    use keyclave_types::key::Algorithm;
+
+    use super::*;
+
+    fn id(number: u128) -> RecordId {
+        RecordId::from_bytes(number.to_be_bytes())
+    }
+
+    fn key() -> Option<MessageKey> {
+        Some(MessageKey::new(Algorithm::Xaes256Gcm, &Secret::from_fn("key", |bytes| bytes.fill(7))))
+    }
+
+    fn must_not_open() -> Option<MessageKey> {
+        panic!("opened although it is here")
+    }
+
+    #[test]
+    fn a_key_is_opened_once_for_each_state_of_its_record() {
+        let keys = OpenedKeys::default();
+        assert!(keys.get(id(1), Revision(1), key).is_some());
+        assert!(keys.get(id(1), Revision(1), must_not_open).is_some());
+        assert!(keys.get(id(1), Revision(2), || None).is_none());
+        keys.forget(id(1));
+        assert!(keys.get(id(1), Revision(1), || None).is_none());
+    }
+
+    #[test]
+    fn what_is_used_stays_and_the_rest_is_dropped() {
+        let keys = OpenedKeys::default();
+        for number in 0..4 * GENERATION_KEYS_MAX as u128 {
+            keys.get(id(number + 1), Revision(1), key);
+            if number > 0 {
+                assert!(keys.get(id(1), Revision(1), must_not_open).is_some());
+            }
+        }
+        let generations = keys.lock();
+        assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION_KEYS_MAX);
+    }
+}
