@@ -14,15 +14,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::disk::{Disk, DiskError};
-use crate::ledger::{Applied, Ledger};
+use crate::ledger::{Applied, Before, Ledger, OpenLedgerError, key_after, record_of};
 
-/// A chunk closes once its blobs have this many bytes. The last read may exceed it by [`READ_RECORDS`] of the
-/// largest blobs, which stays below a mebibyte.
+/// Bytes of one chunk; only a single record that is larger by itself may exceed it.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Records read from disk at a time.
-const READ_RECORDS: usize = 16;
+/// Bytes that a chunk takes before its records, at most: format and their number.
+const CHUNK_EXTRA_BYTES: usize = 1 + 9;
+/// Bytes that a record takes in a chunk beside its blob, at most: id, revision, length.
+const RECORD_EXTRA_BYTES: usize = 16 + 9 + 9;
+/// Records read from disk at a time, while applying waits.
+const READ_RECORDS: usize = 64;
 /// Bytes of pre-images that one capture may keep before it is given up.
 const PRE_IMAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes that a pre-image takes beside its blob, that of an absent record too.
+const PRE_IMAGE_EXTRA_BYTES: usize = 96;
 
 /// What was overwritten since the capture, as it was.
 #[derive(Default)]
@@ -39,11 +44,15 @@ struct Kept {
 
 impl PreImages {
     /// Keeps what stood before an entry; what is kept already is older and stays.
-    pub(crate) fn keep(&self, before: &[(RecordId, Option<Record>)]) {
+    pub(crate) fn keep(&self, before: &Before) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        for (id, record) in before.iter().filter(|_| !kept.given_up).collect::<Vec<_>>() {
+        if kept.given_up {
+            return;
+        }
+        for (id, record) in before {
             if !kept.records.contains_key(id) {
-                kept.bytes += record.as_ref().map_or(0, |record| record.blob.len());
+                let blob_bytes = record.as_ref().map_or(0, |record| record.blob.len());
+                kept.bytes += blob_bytes + PRE_IMAGE_EXTRA_BYTES;
                 kept.records.insert(*id, record.clone());
             }
         }
@@ -80,12 +89,15 @@ pub enum CaptureError {
     Replaced,
 }
 
+/// Records in ascending order of ids, and the id through which they are complete: it may be of one that is gone.
+pub type Part = (Vec<(RecordId, Record)>, RecordId);
+
 /// All records at one index. Cheap clones share the pre-images; the last one to go ends their keeping.
 pub struct Capture<D> {
     ledger: Ledger<D>,
     pre_images: Arc<PreImages>,
     at: Applied,
-    odd: bool,
+    replaced: u64,
 }
 
 impl<D> Clone for Capture<D> {
@@ -94,7 +106,7 @@ impl<D> Clone for Capture<D> {
             ledger: self.ledger.clone(),
             pre_images: Arc::clone(&self.pre_images),
             at: self.at.clone(),
-            odd: self.odd,
+            replaced: self.replaced,
         }
     }
 }
@@ -105,14 +117,9 @@ impl<D: Disk> Ledger<D> {
         let pre_images = Arc::new(PreImages::default());
         let mut state = self.shared().write();
         state.captures.push(Arc::downgrade(&pre_images));
-        let odd = state.mark.as_ref().is_some_and(|mark| mark.odd);
-        let at = Applied {
-            index: state.mark.as_ref().map_or(0, |mark| mark.index),
-            mark: state.mark.as_ref().map(|mark| mark.mark.clone()),
-            digest: state.sum.digest(),
-        };
+        let (at, replaced) = (state.applied(), state.replaced);
         drop(state);
-        Capture { ledger: self.clone(), pre_images, at, odd }
+        Capture { ledger: self.clone(), pre_images, at, replaced }
     }
 }
 
@@ -124,55 +131,64 @@ impl<D: Disk> Capture<D> {
 
     /// The first chunk after `after` and the last id in it; `None` when there are no more records.
     pub fn chunk(&self, after: Option<RecordId>) -> Result<Option<(Vec<u8>, RecordId)>, CaptureError> {
-        let (mut records, mut bytes, mut after) = (Vec::new(), 0, after);
-        while bytes < CHUNK_BYTES {
-            let Some((part, through)) = self.part(after)? else { break };
-            after = Some(through);
+        let (mut records, mut bytes, mut after) = (Vec::new(), CHUNK_EXTRA_BYTES, after);
+        'full: while let Some((part, through)) = self.records(after)? {
             for (id, record) in part {
-                bytes += record.blob.len();
+                bytes += record.blob.len() + RECORD_EXTRA_BYTES;
+                if bytes > CHUNK_BYTES && !records.is_empty() {
+                    break 'full;
+                }
                 records.push((id, record));
             }
+            after = Some(through);
         }
-        match (records.is_empty(), after) {
-            (false, Some(last)) => Ok(Some((envelope::encode(&Chunk { records }), last))),
-            _ => Ok(None),
-        }
+        let last = records.last().map(|(id, _)| *id);
+        Ok(last.map(|last| (envelope::encode(&Chunk { records }), last)))
     }
 
-    /// The records of the next few ids, and the id through which they are complete.
-    #[allow(clippy::type_complexity, reason = "a name for this pair would say less than the sentence above")]
-    fn part(
-        &self,
-        after: Option<RecordId>,
-    ) -> Result<Option<(Vec<(RecordId, Record)>, RecordId)>, CaptureError> {
+    /// The next few records after `after`; `None` when there are no more.
+    pub fn records(&self, after: Option<RecordId>) -> Result<Option<Part>, CaptureError> {
         // Applying waits, so that records and pre-images are of one moment.
         let state = self.ledger.shared().read();
-        if state.mark.as_ref().is_some_and(|mark| mark.odd) != self.odd {
+        if state.replaced != self.replaced {
             return Err(CaptureError::Replaced);
         }
         let kept = self.pre_images.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.given_up {
             return Err(CaptureError::Outgrown);
         }
-        let from = after.map_or_else(Vec::new, |id| [id.as_bytes().as_slice(), &[0]].concat());
-        let pairs = self.ledger.shared().disk.range(state.area(), &from, READ_RECORDS)?;
-        let mut merged = BTreeMap::new();
-        for (key, bytes) in &pairs {
-            let key = key.as_slice().try_into().map_err(|_| DiskError::Damaged { what: "a record's key" })?;
-            let record = envelope::decode::<Record>(bytes).map_err(CaptureError::Record)?;
-            merged.insert(RecordId::from_bytes(key), Some(record));
-        }
+        let pairs = self.ledger.shared().disk.range(state.area(), &key_after(after), READ_RECORDS)?;
         let complete = pairs.len() < READ_RECORDS;
-        let last_read = merged.last_key_value().map(|(id, _)| *id);
+        let mut merged = BTreeMap::new();
+        for (key, bytes) in pairs {
+            let (id, record) = record_of(key, bytes).map_err(unreadable)?;
+            merged.insert(id, Some(record));
+        }
         let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let upper = match last_read {
-            Some(last) if !complete => Bound::Included(last),
+        let upper = match merged.last_key_value() {
+            Some((last, _)) if !complete => Bound::Included(*last),
             Some(_) | None => Bound::Unbounded,
         };
-        merged.extend(kept.records.range((lower, upper)).map(|(id, record)| (*id, record.clone())));
+        let older: Vec<_> = kept.records.range((lower, upper)).take(READ_RECORDS).collect();
+        if let Some((last, _)) = older.last().filter(|_| older.len() == READ_RECORDS) {
+            merged.retain(|id, _| id <= last);
+        }
+        merged.extend(older.into_iter().map(|(id, record)| (*id, record.clone())));
         let Some(through) = merged.last_key_value().map(|(id, _)| *id) else { return Ok(None) };
         let part = merged.into_iter().filter_map(|(id, record)| Some((id, record?))).collect();
         Ok(Some((part, through)))
+    }
+}
+
+fn unreadable(error: OpenLedgerError) -> CaptureError {
+    match error {
+        OpenLedgerError::Disk(error) => CaptureError::Disk(error),
+        OpenLedgerError::Record { source, .. } | OpenLedgerError::Mark(source) => {
+            CaptureError::Record(source)
+        }
+        OpenLedgerError::Key { .. } | OpenLedgerError::Digest { .. } => {
+            CaptureError::Disk(DiskError::Damaged { what: "a record's key" })
+        }
     }
 }
 
@@ -180,3 +196,6 @@ impl<D: Disk> Capture<D> {
 pub fn checkpoint_digest(at: &Applied, membership: &[u8]) -> Digest {
     at.digest.with_membership(membership)
 }
+
+#[cfg(test)]
+mod tests;

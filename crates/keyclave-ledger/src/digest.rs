@@ -49,7 +49,10 @@ impl LatticeHash {
 
     /// The digest of what was added and not taken away, in whatever order.
     pub fn digest(&self) -> Digest {
-        let bytes: Vec<u8> = self.lanes.iter().flat_map(|lane| lane.to_le_bytes()).collect();
+        let mut bytes = [0_u8; LANES * 2];
+        for (pair, lane) in bytes.as_chunks_mut().0.iter_mut().zip(self.lanes.iter()) {
+            *pair = lane.to_le_bytes();
+        }
         Digest(blake3::derive_key("keyclave ledger digest v1", &bytes))
     }
 
@@ -59,9 +62,8 @@ impl LatticeHash {
         hasher.update(id.as_bytes()).update(&record.revision.0.to_be_bytes()).update(&record.blob);
         let mut bytes = [0_u8; LANES * 2];
         hasher.finalize_xof().fill(&mut bytes);
-        for (lane, pair) in self.lanes.iter_mut().zip(bytes.chunks_exact(2)) {
-            let element = pair.iter().rev().fold(0_u16, |sum, byte| sum << 8 | u16::from(*byte));
-            *lane = step(*lane, element);
+        for (lane, pair) in self.lanes.iter_mut().zip(bytes.as_chunks().0) {
+            *lane = step(*lane, u16::from_le_bytes(*pair));
         }
     }
 }
@@ -87,13 +89,41 @@ mod tests {
     }
 
     #[test]
-    fn golden_digest_stays() {
+    fn golden_digests_stay() {
+        let mut hash = LatticeHash::default();
+        assert_eq!(
+            hash.digest().to_string(),
+            "273a66a13dc45d68b1d0a1d235996bb0ca0ec0745129f912e6804971dd18a37c"
+        );
+        hash.add(&RecordId::from_bytes([1; 16]), &record(7, b"blob"));
+        hash.add(&RecordId::from_bytes([2; 16]), &record(8, b""));
+        assert_eq!(
+            hash.digest().to_string(),
+            "3ea36cf63b340017aae935adc15d81687dadca60f741da44e5d99391020fa15b"
+        );
+        let checkpoint = hash.digest().with_membership(b"members").to_string();
+        assert_eq!(checkpoint, "089f531161b9c8860a16d78d2727bcfbfedd73b8aef4a6c8142770eb7eb14e45");
+    }
+
+    #[test]
+    fn a_record_taken_away_leaves_no_trace() {
         let mut hash = LatticeHash::default();
         let empty = hash.digest();
         hash.add(&RecordId::from_bytes([1; 16]), &record(7, b"blob"));
         assert_ne!(hash.digest(), empty);
         hash.remove(&RecordId::from_bytes([1; 16]), &record(7, b"blob"));
         assert_eq!(hash.digest(), empty);
+    }
+
+    #[test]
+    fn a_record_twice_is_not_none_and_not_one() {
+        let digest_of = |times| {
+            let mut hash = LatticeHash::default();
+            (0..times).for_each(|_| hash.add(&RecordId::from_bytes([1; 16]), &record(7, b"blob")));
+            hash.digest()
+        };
+        assert_ne!(digest_of(2), digest_of(0));
+        assert_ne!(digest_of(2), digest_of(1));
     }
 
     #[test]

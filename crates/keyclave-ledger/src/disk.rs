@@ -77,6 +77,9 @@ pub enum DiskError {
 }
 
 /// One node's disk. Every method is quick enough to call where it stands, but [`Disk::sync`].
+///
+/// Of what was written and not synced, a crash leaves the first so many batches: a batch is never there without
+/// those before it. No key may be another key of its area with a zero byte and more after it.
 pub trait Disk: Send + Sync + 'static {
     /// The value of `key`.
     fn read(&self, area: Area, key: &[u8]) -> Result<Option<Vec<u8>>, DiskError>;

@@ -26,3 +26,7 @@ pub mod log_store;
 mod conformance;
 #[cfg(test)]
 mod memory_disk;
+#[cfg(test)]
+mod on_sled;
+#[cfg(test)]
+mod testing;

@@ -6,14 +6,28 @@
 
 use std::sync::Arc;
 
+use keyclave_types::envelope::{self, Stored};
+use serde::{Deserialize, Serialize};
+
 use crate::disk::{self, Area, Batch, Disk, DiskError};
 
-/// Entries read or removed at a time.
-const ENTRIES_PER_STEP: usize = 512;
+/// Entries removed at a time: one batch, for which everything else waits.
+const ENTRIES_PER_STEP: usize = 64;
 const VOTE_KEY: &[u8] = b"log/vote";
 const PURGED_KEY: &[u8] = b"log/purged";
 const COMMITTED_KEY: &[u8] = b"log/committed";
 const SLOT_PREFIX: &[u8] = b"slot/";
+
+/// Through which entry the log was purged. Entries up to it may still stand on disk after a crash; they count as gone.
+#[derive(Serialize, Deserialize)]
+struct Purged {
+    index: u64,
+    id: Vec<u8>,
+}
+
+impl Stored for Purged {
+    const FORMAT: u8 = 1;
+}
 
 /// The log of one node. Cheap clones share it.
 pub struct LogStore<D> {
@@ -34,8 +48,12 @@ impl<D: Disk> LogStore<D> {
 
     /// Writes entries at their indices and returns once they are durable.
     pub fn append(&self, entries: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Result<(), DiskError> {
+        let begins = self.begins()?;
         let mut batch = Batch::default();
         for (index, bytes) in entries {
+            if index < begins {
+                return Err(DiskError::Damaged { what: "the order of log entries" });
+            }
             batch.put(Area::Log, &index.to_be_bytes(), bytes);
         }
         self.disk.write(batch)?;
@@ -44,13 +62,25 @@ impl<D: Disk> LogStore<D> {
 
     /// At most `limit` entries from index `from` on.
     pub fn read(&self, from: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, DiskError> {
+        self.stored(from.max(self.begins()?), limit)
+    }
+
+    /// The first index that is not purged.
+    fn begins(&self) -> Result<u64, DiskError> {
+        Ok(self.purged_through()?.map_or(0, |purged| purged.index.saturating_add(1)))
+    }
+
+    fn stored(&self, from: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, DiskError> {
         let pairs = self.disk.range(Area::Log, &from.to_be_bytes(), limit)?;
         pairs.into_iter().map(|(key, bytes)| Ok((index_of(&key)?, bytes))).collect()
     }
 
     /// The last entry.
     pub fn last(&self) -> Result<Option<(u64, Vec<u8>)>, DiskError> {
-        self.disk.last(Area::Log)?.map(|(key, bytes)| Ok((index_of(&key)?, bytes))).transpose()
+        let last = self.disk.last(Area::Log)?;
+        let last = last.map(|(key, bytes)| Ok::<_, DiskError>((index_of(&key)?, bytes))).transpose()?;
+        let begins = self.begins()?;
+        Ok(last.filter(|(index, _)| *index >= begins))
     }
 
     /// Removes every entry from `index` on, durably.
@@ -65,11 +95,11 @@ impl<D: Disk> LogStore<D> {
 
     /// Removes every entry up to `index`, after making durable what they did, and remembers `id` as the last one.
     pub fn purge_to(&self, index: u64, id: Vec<u8>) -> Result<(), DiskError> {
-        let mut batch = Batch::default();
-        batch.put(Area::Meta, PURGED_KEY, id);
-        self.disk.write(batch)?;
-        self.disk.sync()?;
-        while let Some((first, _)) = self.read(0, 1)?.first().filter(|(first, _)| *first <= index) {
+        if self.begins()? > index {
+            return Ok(());
+        }
+        self.put_durably(PURGED_KEY, envelope::encode(&Purged { index, id }))?;
+        while let Some((first, _)) = self.stored(0, 1)?.first().filter(|(first, _)| *first <= index) {
             self.remove(*first..=first.saturating_add(ENTRIES_PER_STEP as u64 - 1).min(index))?;
         }
         Ok(())
@@ -85,7 +115,13 @@ impl<D: Disk> LogStore<D> {
 
     /// What [`LogStore::purge_to`] was given last.
     pub fn purged(&self) -> Result<Option<Vec<u8>>, DiskError> {
-        self.disk.read(Area::Meta, PURGED_KEY)
+        Ok(self.purged_through()?.map(|purged| purged.id))
+    }
+
+    fn purged_through(&self) -> Result<Option<Purged>, DiskError> {
+        let bytes = self.disk.read(Area::Meta, PURGED_KEY)?;
+        let purged = bytes.map(|bytes| envelope::decode(&bytes)).transpose();
+        purged.map_err(|_| DiskError::Damaged { what: "the mark of the log's beginning" })
     }
 
     /// Saves the vote and returns once it is durable.
@@ -173,6 +209,45 @@ mod tests {
         assert_eq!(log.purged().unwrap(), Some(b"id".to_vec()));
         assert_eq!(log.last().unwrap().map(|(index, _)| index), Some(1499));
         assert_eq!(log.read(200, 2).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn entries_that_a_crash_brings_back_from_before_a_purge_count_as_gone() {
+        let (disk, log) = filled(5);
+        // Purged beyond the end, as after a snapshot; the power goes before the entries' removal is durable.
+        log.purge_to(9, b"id".to_vec()).unwrap();
+        disk.cut_power();
+        assert_eq!(disk.range(Area::Log, &[], 9).unwrap().len(), 5, "or the cut proves nothing");
+        assert_eq!((log.last().unwrap(), indices(&log)), (None, vec![]));
+        assert_eq!(log.purged().unwrap(), Some(b"id".to_vec()));
+        assert!(log.append([(9, vec![])]).is_err());
+        log.append([(10, vec![])]).unwrap();
+        assert_eq!(indices(&log), [10]);
+        log.purge_to(3, b"older".to_vec()).unwrap();
+        assert_eq!(log.purged().unwrap(), Some(b"id".to_vec()), "a purge never goes back");
+        log.purge_to(10, b"ten".to_vec()).unwrap();
+        assert!(disk.range(Area::Log, &[], 9).unwrap().is_empty(), "what came back goes with the next purge");
+    }
+
+    #[test]
+    fn golden_keys_and_values_stay() {
+        let (disk, log) = filled(1);
+        log.append([(258, b"entry".to_vec())]).unwrap();
+        log.save_vote(b"vote".to_vec()).unwrap();
+        log.save_committed(Some(b"committed".to_vec())).unwrap();
+        log.save_slot("name", b"value".to_vec()).unwrap();
+        log.purge_to(7, b"id".to_vec()).unwrap();
+        let entries = disk.range(Area::Log, &[], 9).unwrap();
+        assert_eq!(entries, [(vec![0, 0, 0, 0, 0, 0, 1, 2], b"entry".to_vec())]);
+        let named = disk.range(Area::Meta, &[], 9).unwrap();
+        let named: Vec<(&[u8], &[u8])> = named.iter().map(|(key, value)| (&key[..], &value[..])).collect();
+        let expected: [(&[u8], &[u8]); 4] = [
+            (b"log/committed", b"committed"),
+            (b"log/purged", &[1, 7, 2, b'i', b'd']),
+            (b"log/vote", b"vote"),
+            (b"slot/name", b"value"),
+        ];
+        assert_eq!(named, expected);
     }
 
     #[test]

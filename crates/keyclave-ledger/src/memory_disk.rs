@@ -3,23 +3,44 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::disk::{Area, Batch, Disk, DiskError, Pair};
 
 type Pairs = BTreeMap<(Area, Vec<u8>), Vec<u8>>;
 
-#[derive(Default)]
 pub(crate) struct MemoryDisk {
     /// What is there, and what is durable.
     pairs: Mutex<(Pairs, Pairs)>,
     pub(crate) failing: AtomicBool,
+    /// Writes and syncs that succeed before all fail.
+    pub(crate) steps_left: AtomicU64,
+}
+
+impl Default for MemoryDisk {
+    fn default() -> Self {
+        Self { pairs: Mutex::default(), failing: false.into(), steps_left: u64::MAX.into() }
+    }
 }
 
 impl MemoryDisk {
+    /// What was not synced goes, and the process that comes next may write again.
     pub(crate) fn cut_power(&self) {
         let mut pairs = self.pairs.lock().unwrap();
         pairs.0 = pairs.1.clone();
+        self.heal();
+    }
+
+    /// The process ends, but the machine goes on: everything that was written stays.
+    pub(crate) fn heal(&self) {
+        self.failing.store(false, Ordering::SeqCst);
+        self.steps_left.store(u64::MAX, Ordering::SeqCst);
+    }
+
+    fn fails(&self) -> bool {
+        let step = |left: u64| left.checked_sub(1);
+        self.steps_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, step).is_err()
+            || self.failing.load(Ordering::SeqCst)
     }
 }
 
@@ -45,7 +66,7 @@ impl Disk for MemoryDisk {
     }
 
     fn write(&self, batch: Batch) -> Result<(), DiskError> {
-        if self.failing.load(Ordering::SeqCst) {
+        if self.fails() {
             return Err(DiskError::Failed { what: "write", source: io::Error::other("injected") });
         }
         let mut pairs = self.pairs.lock().unwrap();
@@ -59,7 +80,7 @@ impl Disk for MemoryDisk {
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        if self.failing.load(Ordering::SeqCst) {
+        if self.fails() {
             return Err(DiskError::Sync { source: None });
         }
         let mut pairs = self.pairs.lock().unwrap();
@@ -70,5 +91,5 @@ impl Disk for MemoryDisk {
 
 #[test]
 fn it_is_a_disk() {
-    crate::conformance::holds(256, MemoryDisk::default);
+    crate::conformance::holds(64, MemoryDisk::default);
 }

@@ -1,204 +1,213 @@
-//! The ledger against a naive model, across captures, snapshots and reopening.
+//! The ledger against a naive model, and what it says of its history.
 
+use keyclave_types::transaction::{Change, Conflict, Expect};
 use proptest::prelude::*;
 
 use super::*;
-use crate::capture::Capture;
-use crate::install::InstallError;
 use crate::memory_disk::MemoryDisk;
-use keyclave_types::transaction::{Change, Expect};
+use crate::testing::{
+    LEADER, Model, apply_one, apply_to_model, contents, histories, id, open, transaction, with_records,
+};
 
-const LEADER: LeaderId = LeaderId { term: 1, node: 1 };
-
-type Model = BTreeMap<RecordId, Record>;
-
-fn id(n: u8) -> RecordId {
-    RecordId::from_bytes([n; 16])
+/// Transactions over few ids and revisions, so that many are met and many are missed.
+fn entries() -> impl Strategy<Value = Vec<Vec<Transaction>>> {
+    let expect = prop_oneof![Just(Expect::Absent), (1_u64..12).prop_map(|r| Expect::Exactly(Revision(r)))];
+    let put = (1_u64..12, prop::collection::vec(any::<u8>(), 0..3))
+        .prop_map(|(revision, blob)| Change::Put { revision: Revision(revision), blob });
+    let change = prop_oneof![3 => put, 1 => Just(Change::Delete)];
+    let ids = || (0_u16..5).prop_map(id);
+    let transaction = (
+        prop::collection::btree_map(ids(), expect, 0..2),
+        prop::collection::btree_map(ids(), change, 0..3),
+        prop::bool::weighted(0.95),
+    );
+    let transaction = transaction.prop_map(|(expects, changes, ours)| {
+        let decided_under = LeaderId { term: if ours { LEADER.term } else { 9 }, ..LEADER };
+        Transaction { decided_under, expects, changes }
+    });
+    prop::collection::vec(prop::collection::vec(transaction, 0..6), 0..20)
 }
 
-/// Puts (`Some`) or deletes (`None`) without expectations.
-fn transaction(index: u64, changes: &[(u8, Option<Vec<u8>>)]) -> Transaction {
-    let changes = changes
-        .iter()
-        .map(|(n, blob)| {
-            let change = match blob {
-                Some(blob) => Change::Put { revision: Revision(index + 1), blob: blob.clone() },
-                None => Change::Delete,
-            };
-            (id(*n), change)
-        })
-        .collect();
-    Transaction { decided_under: LEADER, expects: BTreeMap::new(), changes }
-}
-
-fn apply_one(ledger: &Ledger<MemoryDisk>, index: u64, changes: &[(u8, Option<Vec<u8>>)]) {
-    let transactions = [transaction(index, changes)];
-    let entry =
-        Entry { index, leader: LEADER, transactions: &transactions, mark: index.to_be_bytes().to_vec() };
-    assert_eq!(ledger.apply(entry).unwrap(), [TransactionOutcome::Committed]);
-}
-
-fn model_after(model: &mut Model, index: u64, changes: &[(u8, Option<Vec<u8>>)]) {
-    // Of two changes of one record in one transaction the later stands: a map holds one per record.
-    for (n, blob) in changes {
-        match blob {
-            Some(blob) => {
-                model.insert(id(*n), Record { revision: Revision(index + 1), blob: blob.clone() });
+/// What one transaction does, said as plainly as possible: whether it committed.
+fn naive(model: &mut Model, transaction: &Transaction) -> bool {
+    let mut after = model.clone();
+    if transaction.decided_under != LEADER {
+        return false;
+    }
+    for (id, expect) in &transaction.expects {
+        let met = match expect {
+            Expect::Absent => !model.contains_key(id),
+            Expect::Exactly(revision) => model.get(id).is_some_and(|record| record.revision == *revision),
+        };
+        if !met {
+            return false;
+        }
+    }
+    for (id, change) in &transaction.changes {
+        match change {
+            Change::Delete => {
+                after.remove(id);
             }
-            None => {
-                model.remove(&id(*n));
+            Change::Put { revision, blob } => {
+                if model.get(id).is_some_and(|record| record.revision >= *revision) {
+                    return false;
+                }
+                after.insert(*id, Record { revision: *revision, blob: blob.clone() });
             }
         }
     }
-}
-
-fn contents(ledger: &Ledger<MemoryDisk>) -> Model {
-    ledger.read_everything().unwrap().1.into_iter().collect()
-}
-
-fn chunks(capture: &Capture<MemoryDisk>) -> Vec<Vec<u8>> {
-    let (mut chunks, mut after) = (Vec::new(), None);
-    while let Some((chunk, last)) = capture.chunk(after).unwrap() {
-        chunks.push(chunk);
-        after = Some(last);
-    }
-    chunks
-}
-
-fn open(disk: &Arc<MemoryDisk>) -> Ledger<MemoryDisk> {
-    Ledger::open(disk.clone()).unwrap()
-}
-
-fn histories() -> impl Strategy<Value = Vec<Vec<(u8, Option<Vec<u8>>)>>> {
-    let change = (0_u8..20, prop::option::weighted(0.7, prop::collection::vec(any::<u8>(), 0..40)));
-    prop::collection::vec(prop::collection::vec(change, 0..6), 0..24)
+    *model = after;
+    true
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn the_ledger_is_the_naive_model_and_reopens_as_it_was(history in histories()) {
+    fn the_ledger_is_the_naive_model_and_reopens_as_it_was(entries in entries()) {
         let disk = Arc::new(MemoryDisk::default());
         let ledger = open(&disk);
         let mut model = Model::new();
-        for (index, changes) in (1..).zip(&history) {
-            apply_one(&ledger, index, changes);
-            model_after(&mut model, index, changes);
+        for (index, transactions) in (1..).zip(&entries) {
+            let expected: Vec<bool> = transactions.iter().map(|one| naive(&mut model, one)).collect();
+            let outcomes = ledger.apply(Entry { index, leader: LEADER, transactions, mark: vec![] }).unwrap();
+            let committed: Vec<bool> =
+                outcomes.iter().map(|outcome| *outcome == TransactionOutcome::Committed).collect();
+            prop_assert_eq!(committed, expected);
             prop_assert_eq!(ledger.applied().digest, read_all(&*disk, Area::RecordsEven).unwrap().0.digest());
         }
         prop_assert_eq!(&contents(&ledger), &model);
+        for n in 0..5 {
+            prop_assert_eq!(ledger.read(&id(n)).unwrap(), model.get(&id(n)).cloned());
+        }
         let again = open(&disk);
         prop_assert_eq!(contents(&again), model);
         prop_assert_eq!(again.applied(), ledger.applied());
     }
 
     #[test]
-    fn a_capture_stays_as_it_was_while_applying_goes_on(before in histories(), after in histories()) {
-        let ledger = open(&Arc::new(MemoryDisk::default()));
-        let mut model = Model::new();
-        for (index, changes) in (1..).zip(&before) {
-            apply_one(&ledger, index, changes);
-            model_after(&mut model, index, changes);
-        }
-        let capture = ledger.capture();
-        for (index, changes) in (1 + before.len() as u64..).zip(&after) {
+    fn the_digest_knows_the_records_and_not_how_they_came_about(history in histories()) {
+        let ledger = open(&Arc::default());
+        for (index, changes) in (1..).zip(&history) {
             apply_one(&ledger, index, changes);
         }
-        let target = open(&Arc::new(MemoryDisk::default()));
-        let mut installing = target.begin_install().unwrap();
-        for chunk in chunks(&capture) {
-            installing.add(&chunk).unwrap();
+        let other = open(&Arc::default());
+        for (index, (id, record)) in (1..).zip(contents(&ledger).into_iter().rev()) {
+            let put = Change::Put { revision: record.revision, blob: record.blob };
+            let changes = BTreeMap::from([(id, put)]);
+            let transactions = [Transaction { decided_under: LEADER, expects: BTreeMap::new(), changes }];
+            other.apply(Entry { index, leader: LEADER, transactions: &transactions, mark: vec![] }).unwrap();
         }
-        let at = capture.at().clone();
-        installing.finish(at.index, b"mark".to_vec(), at.digest).unwrap();
-        prop_assert_eq!(contents(&target), model);
-        prop_assert_eq!(target.applied().digest, at.digest);
+        prop_assert_eq!(ledger.applied().digest, other.applied().digest);
     }
 
     #[test]
-    fn changes_since_bring_a_copy_up_to_date(history in histories(), at in 0_usize..24) {
-        let ledger = open(&Arc::new(MemoryDisk::default()));
-        let mut copy = Model::new();
+    fn changes_since_bring_a_copy_up_to_date(history in histories(), at in 0_u64..24) {
+        let ledger = open(&Arc::default());
+        let (mut copy, mut model) = (Model::new(), Model::new());
+        let since = at.min(history.len() as u64);
         for (index, changes) in (1..).zip(&history) {
             apply_one(&ledger, index, changes);
-            if index as usize == at {
-                copy = contents(&ledger);
+            apply_to_model(&mut model, index, changes);
+            if index == since {
+                copy = model.clone();
             }
         }
-        let since = if at <= history.len() { at as u64 } else { 0 };
-        if since == 0 { copy.clear(); }
+        let ids = ledger.changed_ids_since(since).expect("all of it is remembered");
+        // Before the first entry there is nothing to follow, so index 0 is known without a ring.
         let Changes::Records { upto, digest, records } = ledger.changes_since(since).unwrap() else {
             return Err(TestCaseError::fail("a gap within the ring"));
         };
+        prop_assert_eq!(ids, (upto, records.iter().map(|(id, _)| *id).collect()));
         for (id, record) in records {
-            match record { Some(record) => copy.insert(id, record), None => copy.remove(&id) };
+            match record {
+                Some(record) => copy.insert(id, record),
+                None => copy.remove(&id),
+            };
         }
-        prop_assert_eq!(copy, contents(&ledger));
+        prop_assert_eq!(copy, model);
         prop_assert_eq!(upto, ledger.applied().index);
-        prop_assert_eq!(Some(digest), ledger.digest_at(upto));
+        prop_assert_eq!(digest, ledger.applied().digest);
     }
-}
-
-fn with_records(count: u64) -> Ledger<MemoryDisk> {
-    let ledger = open(&Arc::new(MemoryDisk::default()));
-    for index in 1..=count {
-        apply_one(&ledger, index, &[(index as u8, Some(vec![7; 3000]))]);
-    }
-    ledger
 }
 
 #[test]
-fn a_damaged_snapshot_changes_nothing() {
-    let source = with_records(250);
-    let capture = source.capture();
-    let (chunks, at) = (chunks(&capture), capture.at().clone());
-    assert!(chunks.len() > 1);
-    let target = with_records(5);
-    let (applied, records) = (target.applied(), contents(&target));
-    let install = |chunks: &[&Vec<u8>]| -> Result<Applied, InstallError> {
-        let mut installing = target.begin_install()?;
-        for chunk in chunks {
-            installing.add(chunk)?;
-        }
-        installing.finish(at.index, vec![], at.digest)
-    };
-    let whole: Vec<_> = chunks.iter().collect();
-    assert!(matches!(install(&whole[1..]), Err(InstallError::Digest { .. })));
-    assert!(matches!(install(&[whole[1], whole[0]]), Err(InstallError::Order { .. })));
-    assert!(matches!(install(&[whole[0], whole[0]]), Err(InstallError::Order { .. })));
-    let mut flipped = chunks[0].clone();
-    let middle = flipped.len() / 2;
-    flipped[middle] ^= 1;
-    let mut changed = whole.clone();
-    changed[0] = &flipped;
-    assert!(matches!(install(&changed), Err(InstallError::Digest { .. } | InstallError::Chunk(_))));
-    assert_eq!((target.applied(), contents(&target)), (applied, records));
-    assert_eq!(install(&whole).unwrap().index, 250);
-    assert_eq!(contents(&target), contents(&source));
-}
-
-#[test]
-fn a_snapshot_older_than_what_is_applied_is_refused() {
-    let capture = with_records(3).capture();
-    let target = with_records(5);
-    let mut installing = target.begin_install().unwrap();
-    for chunk in chunks(&capture) {
-        installing.add(&chunk).unwrap();
+fn a_scan_walks_over_every_record_once_in_order() {
+    let ledger = with_records(300);
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = ledger.scan(after, 7).unwrap();
+        let Some((last, _)) = page.last() else { break };
+        after = Some(*last);
+        found.extend(page);
     }
-    let refused = installing.finish(3, vec![], capture.at().digest);
-    assert!(matches!(refused, Err(InstallError::Older { applied: 5, found: 3 })));
+    assert_eq!(found, contents(&ledger).into_iter().collect::<Vec<_>>());
 }
 
 #[test]
 fn records_changed_behind_its_back_are_found_at_opening() {
+    let change = |disk: &MemoryDisk, edit: &dyn Fn(&mut Batch)| {
+        let mut batch = Batch::default();
+        edit(&mut batch);
+        disk.write(batch).unwrap();
+    };
+    let forged = envelope::encode(&Record { revision: Revision(2), blob: vec![9] });
+    let edits: [&dyn Fn(&mut Batch); 4] = [
+        &|batch| batch.delete(Area::RecordsEven, id(2).as_bytes()),
+        &|batch| batch.put(Area::RecordsEven, id(2).as_bytes(), forged.clone()),
+        &|batch| batch.put(Area::RecordsEven, id(3).as_bytes(), forged.clone()),
+        &|batch| batch.delete(Area::Meta, MARK_KEY),
+    ];
+    for edit in edits {
+        let disk = Arc::new(MemoryDisk::default());
+        apply_one(&open(&disk), 1, &[(1, Some(vec![1])), (2, Some(vec![2]))]);
+        change(&disk, edit);
+        assert!(matches!(Ledger::open(disk), Err(OpenLedgerError::Digest { .. })));
+    }
+    for unreadable in [vec![], vec![9], vec![1], forged[..2].to_vec()] {
+        let disk = Arc::new(MemoryDisk::default());
+        apply_one(&open(&disk), 1, &[(1, Some(vec![1]))]);
+        change(&disk, &|batch| batch.put(Area::RecordsEven, id(1).as_bytes(), unreadable.clone()));
+        assert!(matches!(Ledger::open(disk.clone()), Err(OpenLedgerError::Record { .. })));
+        change(&disk, &|batch| batch.put(Area::Meta, MARK_KEY, unreadable.clone()));
+        assert!(matches!(Ledger::open(disk), Err(OpenLedgerError::Mark(_))));
+    }
+    let disk = Arc::new(MemoryDisk::default());
+    change(&disk, &|batch| batch.put(Area::RecordsEven, b"short", vec![]));
+    assert!(matches!(Ledger::open(disk), Err(OpenLedgerError::Key { length: 5 })));
+}
+
+#[test]
+fn a_record_changed_while_it_runs_stops_the_entry_that_overwrites_it() {
     let disk = Arc::new(MemoryDisk::default());
     let ledger = open(&disk);
-    apply_one(&ledger, 1, &[(1, Some(vec![1])), (2, Some(vec![2]))]);
+    apply_one(&ledger, 1, &[(1, Some(vec![1]))]);
     let mut batch = Batch::default();
-    batch.delete(Area::RecordsEven, id(2).as_bytes());
+    batch.delete(Area::RecordsEven, id(1).as_bytes());
     disk.write(batch).unwrap();
-    assert!(matches!(Ledger::open(disk), Err(OpenLedgerError::Digest { index: 1, .. })));
+    let transactions = [transaction(2, &[(1, Some(vec![2]))])];
+    let applied = ledger.apply(Entry { index: 2, leader: LEADER, transactions: &transactions, mark: vec![] });
+    assert!(matches!(applied, Err(DiskError::Damaged { .. })));
+}
+
+#[test]
+fn an_entry_is_never_applied_twice_or_out_of_order() {
+    let ledger = with_records(3);
+    let before = (ledger.applied(), contents(&ledger));
+    for index in 0..=3 {
+        let transactions = [transaction(9, &[(1, None)])];
+        let entry = Entry { index, leader: LEADER, transactions: &transactions, mark: vec![] };
+        assert!(matches!(ledger.apply(entry), Err(DiskError::Damaged { .. })));
+    }
+    assert_eq!((ledger.applied(), contents(&ledger)), before);
+}
+
+#[test]
+fn the_first_entry_may_have_index_zero() {
+    let ledger = open(&Arc::default());
+    apply_one(&ledger, 0, &[(1, Some(vec![1]))]);
+    apply_one(&ledger, 1, &[(1, None)]);
+    assert_eq!(ledger.applied().index, 1);
 }
 
 #[test]
@@ -209,10 +218,25 @@ fn a_disk_that_fails_leaves_the_records_as_they_were() {
     let (applied, records) = (ledger.applied(), contents(&ledger));
     disk.failing.store(true, std::sync::atomic::Ordering::SeqCst);
     let transactions = [transaction(2, &[(1, None)])];
-    assert!(
-        ledger.apply(Entry { index: 2, leader: LEADER, transactions: &transactions, mark: vec![] }).is_err()
-    );
+    let entry = Entry { index: 2, leader: LEADER, transactions: &transactions, mark: vec![] };
+    assert!(ledger.apply(entry).is_err());
     assert_eq!((ledger.applied(), contents(&ledger)), (applied, records));
+}
+
+#[test]
+fn a_power_cut_takes_whole_entries_and_the_log_brings_them_back() {
+    let disk = Arc::new(MemoryDisk::default());
+    let ledger = open(&disk);
+    apply_one(&ledger, 1, &[(1, Some(vec![1]))]);
+    ledger.sync().unwrap();
+    let synced = ledger.applied();
+    apply_one(&ledger, 2, &[(1, None), (2, Some(vec![2]))]);
+    let last = ledger.applied();
+    disk.cut_power();
+    let again = open(&disk);
+    assert_eq!(again.applied(), synced);
+    apply_one(&again, 2, &[(1, None), (2, Some(vec![2]))]);
+    assert_eq!(again.applied(), last);
 }
 
 #[test]
@@ -222,9 +246,46 @@ fn a_conflict_still_moves_the_mark() {
     conflicting.expects.insert(id(1), Expect::Absent);
     let digest = ledger.applied().digest;
     let transactions = [conflicting];
-    let outcomes = ledger
-        .apply(Entry { index: 2, leader: LEADER, transactions: &transactions, mark: b"m".to_vec() })
-        .unwrap();
-    assert!(matches!(outcomes[..], [TransactionOutcome::Conflict(_)]));
+    let entry = Entry { index: 2, leader: LEADER, transactions: &transactions, mark: b"m".to_vec() };
+    let outcomes = ledger.apply(entry).unwrap();
+    assert_eq!(outcomes, [TransactionOutcome::Conflict(Conflict::Record(id(1)))]);
     assert_eq!(ledger.applied(), Applied { index: 2, mark: Some(b"m".to_vec()), digest });
+    assert_eq!(ledger.changed_ids_since(1), Some((2, BTreeSet::new())));
+}
+
+#[test]
+fn what_happened_before_opening_is_a_gap() {
+    let disk = Arc::new(MemoryDisk::default());
+    apply_one(&open(&disk), 1, &[(1, Some(vec![1]))]);
+    let ledger = open(&disk);
+    assert!(matches!(ledger.changes_since(0).unwrap(), Changes::Gap));
+    assert!(matches!(ledger.changes_since(1).unwrap(), Changes::Records { upto: 1, .. }));
+    apply_one(&ledger, 2, &[(1, None)]);
+    assert!(matches!(ledger.changes_since(0).unwrap(), Changes::Gap));
+    let Changes::Records { upto, records, .. } = ledger.changes_since(1).unwrap() else { panic!("a gap") };
+    assert_eq!((upto, records), (2, vec![(id(1), None)]));
+}
+
+#[test]
+fn the_digest_of_a_recent_index_is_known() {
+    let ledger = with_records(2);
+    let second = ledger.applied().digest;
+    apply_one(&ledger, 3, &[(1, None)]);
+    assert_eq!(ledger.digest_at(2), Some(second));
+    assert_eq!(ledger.digest_at(3), Some(ledger.applied().digest));
+    assert_ne!(ledger.digest_at(3), Some(second));
+    assert_eq!(ledger.digest_at(4), None);
+    assert_eq!(ledger.digest_at(0), None);
+}
+
+#[test]
+fn golden_records_and_mark_stay() {
+    let disk = Arc::new(MemoryDisk::default());
+    let ledger = open(&disk);
+    apply_one(&ledger, 1, &[(1, Some(b"ab".to_vec()))]);
+    let stored = disk.range(Area::RecordsEven, &[], 9).unwrap();
+    assert_eq!(stored, [(id(1).as_bytes().to_vec(), vec![1, 2, 2, b'a', b'b'])]);
+    let mark = disk.read(Area::Meta, b"ledger/mark").unwrap().unwrap();
+    let digest = ledger.applied().digest.0;
+    assert_eq!(mark, [&[1, 1][..], &digest, &[0, 8], &1_u64.to_be_bytes()].concat());
 }
