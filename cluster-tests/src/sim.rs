@@ -21,6 +21,8 @@ pub mod door;
 
 pub mod identity;
 
+pub mod members;
+
 pub mod net;
 
 pub mod wire;

@@ -56,6 +56,6 @@ fn parse(arguments: &[String]) -> Option<(Setup, bool)> {
         }
     }
     let seed: u64 = seed?;
-    let nodes = nodes.unwrap_or(if seed % FIVE_ONE_IN == 0 { 5 } else { 3 });
+    let nodes = nodes.unwrap_or(if seed.is_multiple_of(FIVE_ONE_IN) { 5 } else { 3 });
     Some((Setup { seed, nodes, planted }, narrate))
 }

@@ -14,12 +14,12 @@ impl Dice {
         let digest = blake3::hash(stream.as_bytes());
         let (first, _) = digest.as_bytes().split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
         let mut dice = Self { state: seed ^ u64::from_le_bytes(*first) };
-        dice.next();
+        dice.bits();
         dice
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.state;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,7 +32,7 @@ impl Dice {
         match to.saturating_sub(from) {
             0 => from,
             // The tiny bias does not matter here.
-            width => from + self.next() % width,
+            width => from + self.bits() % width,
         }
     }
 
@@ -55,13 +55,13 @@ mod tests {
     #[test]
     fn golden_numbers_stay_so_that_old_seeds_can_be_replayed() {
         let mut dice = Dice::new(1, "faults");
-        assert_eq!([dice.next(), dice.next()], [6_405_741_586_765_583_547, 7_407_993_706_674_337_606]);
+        assert_eq!([dice.bits(), dice.bits()], [6_405_741_586_765_583_547, 7_407_993_706_674_337_606]);
     }
 
     #[test]
     fn streams_and_seeds_differ_and_ranges_hold() {
-        assert_ne!(Dice::new(1, "a").next(), Dice::new(1, "b").next());
-        assert_ne!(Dice::new(1, "a").next(), Dice::new(2, "a").next());
+        assert_ne!(Dice::new(1, "a").bits(), Dice::new(1, "b").bits());
+        assert_ne!(Dice::new(1, "a").bits(), Dice::new(2, "a").bits());
         let mut dice = Dice::new(3, "a");
         assert!((0..1000).all(|_| (5..9).contains(&dice.between(5, 9))));
         assert_eq!(dice.between(7, 7), 7);

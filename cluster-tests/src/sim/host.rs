@@ -1,7 +1,7 @@
 //! One process of a simulated node: the product's ledger and cluster over the simulator's disk and network, a few
 //! clients, and somebody who does what the driver says and records what the node sees of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,23 +16,30 @@ use super::client::Client;
 use super::dice::Dice;
 use super::disk::MemoryDisk;
 use super::door::Door;
-use super::identity::{Everybody, SimKeys, local, member};
+use super::identity::{SimKeys, local, member};
+use super::members::Members;
 use super::net::Net;
 use super::records;
 use super::start::{Start, start};
-use super::world::{Command, NodeState, Phase, World};
+use super::world::{Command, NodeState, Phase, SPARES, World};
 use crate::history::{Event, LogLine};
 
 /// Clients per node.
 const CLIENTS: u64 = 2;
 /// How often a node looks at itself and at what it was told.
 const LOOK_MS: u64 = 5;
+/// How long a leader tries to make a node a voter, and how often.
+const JOIN_MS_MAX: u64 = 10_000;
+const ADD_AGAIN_MS: u64 = 100;
 /// How long one change of membership, hand-over or checkpoint may take.
 const ACT_MS: u64 = 3_000;
 
 /// Runs a process until it is ended from outside. One that cannot go on says so and waits to be ended.
 pub async fn run(world: World, number: u64) -> turmoil::Result {
     let Some(node) = world.node(number) else { return Ok(()) };
+    while !node.is_active() {
+        tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+    }
     let process = node.start();
     world.record(Event::Started { node: number });
     let why = match Process::start(&world, node, process).await {
@@ -60,9 +67,9 @@ impl<'a> Process<'a> {
         let ledger = Ledger::open(Arc::clone(&disk)).map_err(told)?;
         let log = LogStore::new(disk);
         let keys = SimKeys::new(node.number, node.is_sealed());
-        let directory = Arc::new(Everybody { nodes: world.setup.nodes });
-        let net = Net::new(local(id), directory, Arc::new(keys.clone()), process);
-        let seed = Dice::new(world.setup.seed, &format!("process {process} of {}", node.number)).next();
+        let directory = Arc::new(Members::new(world.setup.nodes + SPARES));
+        let net = Net::new(local(id), directory.clone(), Arc::new(keys.clone()), process);
+        let seed = Dice::new(world.setup.seed, &format!("process {process} of {}", node.number)).bits();
         let transport = Arc::new(net.peers.clone());
         let parts = Start {
             me: id,
@@ -74,6 +81,7 @@ impl<'a> Process<'a> {
             sealed: node.is_sealed(),
         };
         let cluster = start(parts).await.map_err(told)?;
+        directory.follow(cluster.clone());
         net.serve(Arc::new(Door(cluster.clone()))).await.map_err(told)?;
         let process = Self { world: world.clone(), node, cluster, ledger, keys, net };
         process.start_clients(seed);
@@ -122,6 +130,12 @@ impl<'a> Process<'a> {
             self.world.record(Event::Leading { node, term });
         }
         seen.leading = leading;
+        let members: BTreeSet<u64> = self.cluster.applied_members().keys().map(|node| node.get()).collect();
+        if members != seen.members {
+            self.net.peers.membership_changed();
+            self.node.set_members(members.clone());
+            seen.members = members;
+        }
         let applied = self.ledger.applied();
         self.node.set_applied(applied.index);
         if applied.index != seen.applied {
@@ -142,6 +156,13 @@ impl<'a> Process<'a> {
             Command::HandOver => {
                 tokio::spawn(async move { cluster.hand_over(None, within(ACT_MS)).await.is_ok() });
             }
+            Command::Add(number) => {
+                tokio::spawn(async move { add(&cluster, number).await });
+            }
+            Command::Remove(number) => {
+                let Some(node) = NodeId::new(number) else { return };
+                tokio::spawn(async move { cluster.remove_member(node, within(ACT_MS)).await.is_ok() });
+            }
             Command::Checkpoint => {
                 tokio::spawn(async move {
                     if cluster.checkpoint().await.is_ok() {
@@ -156,6 +177,7 @@ impl<'a> Process<'a> {
 #[derive(Default)]
 struct Seen {
     leading: Option<u64>,
+    members: BTreeSet<u64>,
     applied: u64,
 }
 
@@ -168,14 +190,26 @@ async fn make(world: World, cluster: Cluster<MemoryDisk>) {
         tokio::time::sleep(Duration::from_millis(20)).await;
         let mut complete = true;
         for number in 2..=world.setup.nodes {
-            let Some(node) = NodeId::new(number) else { continue };
-            let added = cluster.add_member(node, member(number), within(ACT_MS)).await;
-            complete &= added.is_ok() && cluster.promote(node, within(ACT_MS)).await.is_ok();
+            complete &= add(&cluster, number).await;
         }
         if complete {
             world.enter(Phase::Faults);
         }
     }
+}
+
+/// Makes a node a learner, and a voter when it follows closely; whether it is one then.
+async fn add(cluster: &Cluster<MemoryDisk>, number: u64) -> bool {
+    let Some(node) = NodeId::new(number) else { return false };
+    let end = within(JOIN_MS_MAX);
+    while Instant::now() < end && cluster.leadership().mine.is_some() {
+        let added = cluster.add_member(node, member(number), within(ACT_MS)).await;
+        if added.is_ok() && cluster.promote(node, within(ACT_MS)).await.is_ok() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(ADD_AGAIN_MS)).await;
+    }
+    false
 }
 
 fn within(ms: u64) -> Instant {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyclave_cluster::keys::{EntryKeys, PublicKey, Signature};
-use keyclave_cluster::transport::directory::{Directory, LocalNode};
+use keyclave_cluster::transport::directory::LocalNode;
 use keyclave_cluster::transport::proof::{PeerKeys, Transcript};
 use keyclave_types::ids::{ClusterId, Incarnation, NodeId};
-use keyclave_types::member::{HostPort, Member, NodePublicKey};
+use keyclave_types::member::{Member, NodePublicKey};
 use keyclave_types::position::Generation;
 
 /// Where every node listens for its peers.
@@ -43,7 +43,7 @@ pub fn local(node: NodeId) -> LocalNode {
     LocalNode { cluster: CLUSTER, generation: GENERATION, node, incarnation, key }
 }
 
-fn node_key(number: u64) -> PublicKey {
+pub(super) fn node_key(number: u64) -> PublicKey {
     derive(&[b"node", &number.to_le_bytes()])
 }
 
@@ -63,30 +63,6 @@ fn split(bytes: [u8; 32]) -> ([u8; 16], [u8; 16]) {
         }
     }
     (first, second)
-}
-
-/// Every node of the run, whether it is a member or not: membership is the cluster half's business.
-pub struct Everybody {
-    /// How many there are.
-    pub nodes: u64,
-}
-
-impl Directory for Everybody {
-    fn node(&self, key: &NodePublicKey) -> Option<NodeId> {
-        self.nodes().into_iter().find(|node| node_key(node.get()) == key.0)
-    }
-
-    fn member(&self, node: NodeId) -> Option<Member> {
-        (node.get() <= self.nodes).then(|| member(node.get()))
-    }
-
-    fn nodes(&self) -> Vec<NodeId> {
-        (1..=self.nodes).filter_map(NodeId::new).collect()
-    }
-
-    fn address(&self, node: NodeId) -> Option<HostPort> {
-        format!("{}:{PEER_PORT}", name(node.get())).parse().ok()
-    }
 }
 
 /// The keys of one node's process: its own always, the cluster's while it is unsealed.
@@ -167,15 +143,5 @@ mod tests {
         assert_eq!(keys.sign_as_writer(b"a"), None);
         assert!(EntryKeys::verify(&keys, &node_key(1), b"a", &keys.sign_as_node(b"a")));
         assert_eq!(PeerKeys::tag(&keys, &[0; 60]), None);
-    }
-
-    #[test]
-    fn everybody_is_found_by_key_and_by_number() {
-        let everybody = Everybody { nodes: 3 };
-        for node in everybody.nodes() {
-            assert_eq!(everybody.node(&member(node.get()).key), Some(node));
-            assert!(everybody.address(node).is_some());
-        }
-        assert_eq!(everybody.member(NodeId::new(4).unwrap()), None);
     }
 }

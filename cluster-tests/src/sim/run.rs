@@ -24,6 +24,8 @@ const HEALING_MS_MAX: u64 = 30_000;
 const AFTERWARDS_MS: u64 = 2_000;
 /// How long the nodes may take to come to one state when nobody writes.
 const LEVEL_MS_MAX: u64 = 20_000;
+/// How many members always remain.
+const MEMBERS_MIN: usize = 3;
 /// How long a process that had to stop stays away.
 const RESTART_MS: u64 = 500;
 
@@ -181,7 +183,7 @@ impl Driver {
     /// What every node has on its disk.
     fn close(&mut self) {
         let now = self.now_ms();
-        for node in self.world.nodes() {
+        for node in self.world.members() {
             for event in host::last_words(node) {
                 self.world.recorder.record(now, event);
             }
@@ -191,6 +193,8 @@ impl Driver {
     fn begin(&mut self, planned: &Planned) {
         let until = self.now_ms() + planned.for_ms;
         let whom = match planned.fault {
+            Fault::Grow => self.world.leader().and(self.world.spare()).map(|node| node.number),
+            Fault::Shrink { whom } => self.resolve(Whom::Node(whom)).filter(|node| self.can_go(*node)),
             Fault::CutOff { whom }
             | Fault::CutOneWay { whom, .. }
             | Fault::Crash { whom }
@@ -214,12 +218,25 @@ impl Driver {
         match *fault {
             Fault::CutOff { .. } => self.cut_off(node, until, true, true),
             Fault::CutOneWay { mute, .. } => self.cut_off(node, until, mute, !mute),
-            Fault::CutPair { one, other } => self.cut_pair(one, other, until),
-            Fault::Hold { one, other } => self.links.add(until, LinkFault::Hold { one, other }),
-            Fault::Overlap { bridge } => self.overlap(bridge, until),
+            Fault::CutPair { other, .. } => {
+                if let Some(other) = self.resolve(Whom::Node(other)) {
+                    self.cut_pair(node, other, until);
+                }
+            }
+            Fault::Hold { other, .. } => {
+                if let Some(other) = self.resolve(Whom::Node(other)) {
+                    self.links.add(until, LinkFault::Hold { one: node, other });
+                }
+            }
+            Fault::Overlap { .. } => self.overlap(node, until),
+            Fault::Grow => {
+                self.with_node(node, super::world::NodeState::activate);
+                self.tell_leader(Command::Add(node));
+            }
+            Fault::Shrink { .. } => self.tell_leader(Command::Remove(node)),
             Fault::Crash { .. } => self.end_process(node, until),
             Fault::PowerLoss => {
-                for number in 1..=self.world.setup.nodes {
+                for number in self.active() {
                     self.end_process(number, until);
                 }
             }
@@ -256,9 +273,23 @@ impl Driver {
 
     fn resolve(&self, whom: Whom) -> Option<u64> {
         match whom {
-            Whom::Node(node) => Some(node),
+            Whom::Node(place) => {
+                let members = self.world.members();
+                let count = u64::try_from(members.len()).unwrap_or(u64::MAX).max(1);
+                members.get(usize::try_from(place % count).unwrap_or(0)).map(|node| node.number)
+            }
             Whom::Leader => self.world.leader().map(|node| node.number),
         }
+    }
+
+    /// Whether a member may be removed: it does not lead, and enough remain.
+    fn can_go(&self, node: u64) -> bool {
+        let leads = self.world.leader().is_none_or(|leader| leader.number == node);
+        !leads && self.world.members().len() > MEMBERS_MIN
+    }
+
+    fn active(&self) -> Vec<u64> {
+        self.world.nodes().iter().filter(|node| node.is_active()).map(|node| node.number).collect()
     }
 
     fn with_node(&self, number: u64, act: impl FnOnce(&super::world::NodeState)) {
@@ -288,7 +319,7 @@ impl Driver {
     }
 
     fn cut_off(&mut self, node: u64, until: u64, out: bool, inward: bool) {
-        for other in (1..=self.world.setup.nodes).filter(|other| *other != node) {
+        for other in self.active().into_iter().filter(|other| *other != node) {
             if out {
                 self.links.add(until, LinkFault::Cut { from: node, to: other });
             }
@@ -305,7 +336,8 @@ impl Driver {
 
     /// Two halves that do not hear each other, both heard by the bridge.
     fn overlap(&mut self, bridge: u64, until: u64) {
-        let rest: Vec<u64> = (1..=self.world.setup.nodes).filter(|node| *node != bridge).collect();
+        let mut rest = self.active();
+        rest.retain(|node| *node != bridge);
         let (left, right) = rest.split_at(rest.len() / 2);
         for one in left {
             for other in right {

@@ -6,7 +6,7 @@ use super::dice::Dice;
 /// A node that a fault is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Whom {
-    /// This one.
+    /// The member at this place, counted round, in the order of their numbers.
     Node(u64),
     /// Whoever leads at that moment.
     Leader,
@@ -73,6 +73,13 @@ pub enum Fault {
         /// Which.
         whom: Whom,
     },
+    /// A fresh node joins and becomes a voter.
+    Grow,
+    /// A member that does not lead is removed; its process goes on.
+    Shrink {
+        /// Which.
+        whom: u64,
+    },
     /// The leader is asked to hand over.
     HandOver,
     /// The leader is asked for a checkpoint, a snapshot and a purge.
@@ -97,6 +104,8 @@ impl Fault {
             Self::SyncError { .. } => "sync-error",
             Self::DiskFull { .. } => "disk-full",
             Self::Seal { .. } => "seal",
+            Self::Grow => "grow",
+            Self::Shrink { .. } => "shrink",
             Self::HandOver => "hand-over",
             Self::Checkpoint => "checkpoint",
         }
@@ -118,6 +127,8 @@ impl Fault {
         "sync-error",
         "disk-full",
         "seal",
+        "grow",
+        "shrink",
         "hand-over",
         "checkpoint",
     ];
@@ -135,7 +146,7 @@ pub struct Planned {
 }
 
 /// How long faults are made.
-pub const FAULTS_MS: u64 = 25_000;
+pub const FAULTS_MS: u64 = 40_000;
 /// Longest rest between two faults.
 const REST_MS_MAX: u64 = 2_500;
 
@@ -158,7 +169,7 @@ fn fault(dice: &mut Dice, nodes: u64) -> Fault {
     let whom = if dice.one_in(2) { Whom::Leader } else { Whom::Node(dice.between(1, nodes + 1)) };
     let one = dice.between(1, nodes + 1);
     let other = 1 + (one - 1 + dice.between(1, nodes)) % nodes;
-    match dice.between(0, 26) {
+    match dice.between(0, 30) {
         0..3 => Fault::CutOff { whom },
         3..5 => Fault::CutPair { one, other },
         5..7 => Fault::CutOneWay { whom, mute: dice.one_in(2) },
@@ -171,6 +182,8 @@ fn fault(dice: &mut Dice, nodes: u64) -> Fault {
         19 => Fault::DiskFull { whom },
         20..22 => Fault::Seal { whom },
         22..24 => Fault::HandOver,
+        24..26 => Fault::Grow,
+        26..28 => Fault::Shrink { whom: one },
         _ => Fault::Checkpoint,
     }
 }
@@ -190,7 +203,7 @@ fn duration(dice: &mut Dice, fault: &Fault) -> u64 {
         Fault::PowerLoss => dice.between(100, 1_000),
         Fault::LongOutage { .. } => dice.between(6_000, 12_000),
         Fault::Seal { .. } => dice.between(1_000, 6_000),
-        Fault::HandOver | Fault::Checkpoint => 0,
+        Fault::HandOver | Fault::Checkpoint | Fault::Grow | Fault::Shrink { .. } => 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the driver and the simulated nodes share: disks, the history, what a node is told to do and what it says of
 //! itself. Everything runs in one thread; the locks only satisfy the types.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,12 +10,15 @@ use super::identity::name;
 use super::planted::Planted;
 use crate::history::{Event, Recorder};
 
+/// Nodes that can join in the course of a run.
+pub const SPARES: u64 = 3;
+
 /// What decides a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     /// Everything random follows from it.
     pub seed: u64,
-    /// How many nodes.
+    /// How many nodes it begins with.
     pub nodes: u64,
     /// A bug that is built in.
     pub planted: Option<Planted>,
@@ -30,6 +33,10 @@ pub enum Command {
     HandOver,
     /// Take a checkpoint, a snapshot, and drop what it covers from the log.
     Checkpoint,
+    /// Make this node a member and then a voter.
+    Add(u64),
+    /// Make this node no member any more.
+    Remove(u64),
 }
 
 /// What a run goes through.
@@ -67,6 +74,8 @@ pub struct NodeState {
     commands: Mutex<VecDeque<Command>>,
     leading: AtomicU64,
     applied: AtomicU64,
+    members: Mutex<BTreeSet<u64>>,
+    active: AtomicBool,
     sealed: AtomicBool,
     stopped: AtomicBool,
     processes: AtomicU64,
@@ -76,7 +85,9 @@ impl World {
     /// A world with empty disks.
     pub fn new(setup: Setup) -> Self {
         let lies = setup.planted == Some(Planted::DiskWithoutSync);
-        let nodes = (1..=setup.nodes).map(|number| NodeState::new(number, MemoryDisk::new(lies))).collect();
+        let nodes: Vec<NodeState> =
+            (1..=setup.nodes + SPARES).map(|number| NodeState::new(number, MemoryDisk::new(lies))).collect();
+        nodes.iter().filter(|node| node.number <= setup.nodes).for_each(NodeState::activate);
         Self {
             setup,
             recorder: Recorder::default(),
@@ -122,16 +133,29 @@ impl World {
         self.healed_index.fetch_max(index, Ordering::Relaxed);
     }
 
-    /// Whether such a write exists and every node has applied it.
-    pub fn is_healed(&self) -> bool {
-        let index = self.healed_index.load(Ordering::Relaxed);
-        index > 0 && self.nodes.iter().all(|node| node.applied() >= index)
+    /// The members, as the node knows that has applied most.
+    pub fn members(&self) -> Vec<&NodeState> {
+        let members = self.nodes.iter().max_by_key(|node| node.applied()).map(NodeState::members);
+        let members = members.unwrap_or_default();
+        self.nodes.iter().filter(|node| members.contains(&node.number)).collect()
     }
 
-    /// Whether every node has applied as much as every other.
+    /// A node that was never a member.
+    pub fn spare(&self) -> Option<&NodeState> {
+        self.nodes.iter().find(|node| !node.is_active())
+    }
+
+    /// Whether such a write exists and every member has applied it.
+    pub fn is_healed(&self) -> bool {
+        let index = self.healed_index.load(Ordering::Relaxed);
+        index > 0 && self.members().iter().all(|node| node.applied() >= index)
+    }
+
+    /// Whether every member has applied as much as every other.
     pub fn is_level(&self) -> bool {
-        let first = self.nodes.first().map(NodeState::applied);
-        self.nodes.iter().all(|node| Some(node.applied()) == first)
+        let members = self.members();
+        let first = members.first().map(|node| node.applied());
+        members.iter().all(|node| Some(node.applied()) == first)
     }
 
     /// Adds an event of a node's own at its present moment.
@@ -149,6 +173,8 @@ impl NodeState {
             commands: Mutex::default(),
             leading: AtomicU64::new(0),
             applied: AtomicU64::new(0),
+            members: Mutex::default(),
+            active: AtomicBool::new(false),
             sealed: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             processes: AtomicU64::new(0),
@@ -190,6 +216,26 @@ impl NodeState {
         self.applied.store(index, Ordering::Relaxed);
     }
 
+    /// Who belongs to the cluster as far as it has applied; nobody while it has no process.
+    pub fn members(&self) -> BTreeSet<u64> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// These belong to the cluster.
+    pub fn set_members(&self, members: BTreeSet<u64>) {
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
+    }
+
+    /// Whether it takes part; a spare node does nothing until then.
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// From here on it takes part.
+    pub fn activate(&self) {
+        self.active.store(true, Ordering::Relaxed);
+    }
+
     /// Whether it holds no keys; outlives its processes here, since the driver decides it.
     pub fn is_sealed(&self) -> bool {
         self.sealed.load(Ordering::Relaxed)
@@ -219,6 +265,7 @@ impl NodeState {
     pub fn forget_process(&self) {
         self.set_leading(None);
         self.set_applied(0);
+        self.set_members(BTreeSet::new());
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.stopped.store(false, Ordering::Relaxed);
     }
