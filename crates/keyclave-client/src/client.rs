@@ -144,41 +144,45 @@ impl Client {
             Ok(response) => return Ok(response),
             Err(failure) => failure,
         };
-        match younger_floor(&failure) {
-            Some(position) if ours && self.shared.seen.note(position).is_ok() => {
-                let id = RequestId::at(position.index, self.random());
-                let request = make(id.as_bytes().to_vec(), self.floor());
-                self.call(until, Repeat::Always, request, &send).await.map_err(|f| WriteError::of(f, id))
-            }
-            Some(_) | None => Err(WriteError::of(failure, id)),
+        if !(ours && is_too_old(&failure)) {
+            return Err(WriteError::of(failure, id));
         }
+        self.look(until).await;
+        let id = self.id_of_now();
+        let request = make(id.as_bytes().to_vec(), self.floor());
+        self.call(until, Repeat::Always, request, &send).await.map_err(|failure| WriteError::of(failure, id))
     }
 
     /// An id that begins with the position seen. A client that has seen none asks for one first, because an id from
     /// before the ledger's horizon is refused.
     async fn fresh_id(&self, until: Instant) -> RequestId {
         if self.position().is_none() {
-            let send = |channel, request| async move { wire::seal(channel).get_seal_status(request).await };
-            let request = v1::GetSealStatusRequest {};
-            // Whatever is wrong shows at the write itself.
-            let _ = self.call(until, Repeat::Always, request, send).await;
+            self.look(until).await;
         }
+        self.id_of_now()
+    }
+
+    fn id_of_now(&self) -> RequestId {
         RequestId::at(self.position().map_or(0, |position| position.index), self.random())
+    }
+
+    /// Asks where the ledger stands. Whatever is wrong shows at the write that follows.
+    async fn look(&self, until: Instant) {
+        let send = |channel, request| async move { wire::seal(channel).get_seal_status(request).await };
+        let _ = self.call(until, Repeat::Always, v1::GetSealStatusRequest {}, send).await;
     }
 }
 
-/// The position of a refusal that says that the id was too old, and that no earlier attempt may have been done.
-fn younger_floor(failure: &Failure) -> Option<Position> {
+/// Whether a write was refused for its old id, and no earlier attempt may have been done under it.
+fn is_too_old(failure: &Failure) -> bool {
     match failure {
-        Failure::Refused { refusal, maybe_done: false, .. }
-            if refusal.known_reason() == Some(Reason::RequestIdOld) =>
-        {
-            refusal.position
+        Failure::Refused { refusal, maybe_done: false, .. } => {
+            refusal.known_reason() == Some(Reason::RequestIdOld)
         }
         Failure::Refused { .. }
         | Failure::Sealed
         | Failure::NoAnswer { .. }
-        | Failure::OtherGeneration(_) => None,
+        | Failure::OtherGeneration(_) => false,
     }
 }
 
