@@ -49,6 +49,9 @@ pub enum Failure {
     /// The caller's time is over.
     #[error("the time for this call is over")]
     Deadline,
+    /// No other unsealed member is far enough to lead.
+    #[error("no other unsealed node could take over")]
+    NoSuccessor,
     /// Another node answered, and that was its answer.
     #[error("{}", .0.message())]
     Elsewhere(Status),
@@ -74,6 +77,7 @@ impl Failure {
             Self::Keeper(_) => Reason::CatchingUp,
             Self::Behind => Reason::FloorAhead,
             Self::Contended => Reason::Conflict,
+            Self::NoSuccessor => Reason::NoSuccessor,
             Self::OtherGeneration => Reason::OtherGeneration,
             Self::Elsewhere(_) => return None,
         })
@@ -93,7 +97,7 @@ impl Failure {
 
 impl Failure {
     /// Whether the same may well be done a moment later, here or elsewhere, without harm if it was done already.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         match self {
             Self::NoLeader | Self::Contended | Self::Confirm(_) | Self::Behind => true,
             Self::Propose(error) => !matches!(error, ProposeError::TooLarge { .. } | ProposeError::Stopped),
@@ -106,6 +110,7 @@ impl Failure {
             | Self::Trail(_)
             | Self::Keeper(_)
             | Self::OtherGeneration
+            | Self::NoSuccessor
             | Self::Deadline => false,
         }
     }

@@ -9,8 +9,8 @@ use keyclave_cluster::guard::Pins;
 use keyclave_cluster::members::MembershipError;
 use keyclave_crypto::hpke;
 use keyclave_policy::{Action, Principal};
-use keyclave_types::ids::{ClusterId, NodeId};
-use keyclave_types::member::{Addresses, Member as MemberRecord};
+use keyclave_types::ids::{ClusterId, Incarnation, NodeId};
+use keyclave_types::member::{Addresses, Member as MemberRecord, NodePublicKey};
 use keyclave_types::position::Position;
 use keyclave_vault::join::{Join, decide_join};
 use keyclave_vault::refusal::{Refusal, Refused};
@@ -45,6 +45,24 @@ pub struct JoinAnswer {
     pub pins: Pins,
     /// Everyone, itself included.
     pub members: Vec<(NodeId, MemberRecord, Addresses)>,
+}
+
+/// The pins of a cluster as a joining node is told them: first node (8 bytes, big-endian) ‖ its incarnation (16) ‖ its
+/// key (32). The writer's key travels beside them.
+pub fn first_entry_bytes(pins: &Pins) -> Vec<u8> {
+    let first = pins.first.get().to_be_bytes();
+    [first.as_slice(), pins.member.incarnation.as_bytes(), &pins.member.key.0].concat()
+}
+
+/// Reads what [`first_entry_bytes`] made.
+pub fn pins_from(writer: [u8; 32], first_entry: &[u8]) -> Option<Pins> {
+    let (first, rest) = first_entry.split_first_chunk::<8>()?;
+    let (incarnation, key) = rest.split_first_chunk::<16>()?;
+    let member = MemberRecord {
+        incarnation: Incarnation::from_bytes(*incarnation),
+        key: NodePublicKey(key.try_into().ok()?),
+    };
+    Some(Pins { writer, first: NodeId::new(u64::from_be_bytes(*first))?, member })
 }
 
 /// Why a node did not become a member.
@@ -149,6 +167,24 @@ impl From<MembershipError> for Failure {
             | MembershipError::NotFirst { .. }
             | MembershipError::Unanswered => Self::Contended,
             MembershipError::Stopped => Self::NoLeader,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_read_back_and_cut_ones_do_not() {
+        let member =
+            MemberRecord { incarnation: Incarnation::from_bytes([2; 16]), key: NodePublicKey([3; 32]) };
+        let pins = Pins { writer: [1; 32], first: NodeId::new(7).unwrap(), member };
+        let bytes = first_entry_bytes(&pins);
+        assert_eq!(bytes.len(), 56);
+        assert_eq!(pins_from([1; 32], &bytes), Some(pins));
+        for length in 0..56 {
+            assert_eq!(pins_from([1; 32], &bytes[..length]), None);
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod founding;
 pub mod joining;
 
 pub mod member;
+pub mod members;
 pub mod serving;
 
 pub mod ceremony;

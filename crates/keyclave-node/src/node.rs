@@ -185,6 +185,11 @@ impl<H: Host> Node<H> {
         &self.shared.home
     }
 
+    /// The trail's files, to be read.
+    pub fn trail_files(&self) -> std::io::Result<H::Files> {
+        self.shared.setup.host.trail_files()
+    }
+
     /// Serves the peer port for as long as the member lives; `calls` answers what is forwarded to this node.
     pub fn serve_peers(&self, member: &Arc<Member<H>>, calls: Arc<dyn ForwardedCalls>) {
         let weak = Arc::downgrade(member);

@@ -17,6 +17,7 @@ pub mod request;
 
 pub mod answer;
 
+pub mod message;
 pub mod page;
 
 pub mod reason;

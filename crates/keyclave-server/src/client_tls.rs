@@ -28,7 +28,7 @@ pub enum CertificateError {
 
 /// The certificate being served; clones share it.
 #[derive(Clone, Default)]
-pub struct Certificate {
+pub(crate) struct Certificate {
     current: Arc<RwLock<Option<Arc<CertifiedKey>>>>,
 }
 
@@ -40,13 +40,13 @@ impl std::fmt::Debug for Certificate {
 
 impl Certificate {
     /// Serves `chain` with `key` (DER, PKCS#8) from the next handshake on.
-    pub fn replace(&self, chain: Vec<Vec<u8>>, key: &[u8]) -> Result<(), CertificateError> {
+    pub(crate) fn replace(&self, chain: Vec<Vec<u8>>, key: &[u8]) -> Result<(), CertificateError> {
         let key = PrivateKeyDer::Pkcs8(key.to_vec().into());
         self.serve(chain.into_iter().map(CertificateDer::from).collect(), key)
     }
 
     /// Serves a PEM chain with a PEM key from the next handshake on.
-    pub fn replace_pem(&self, chain: &[u8], key: &[u8]) -> Result<(), CertificateError> {
+    pub(crate) fn replace_pem(&self, chain: &[u8], key: &[u8]) -> Result<(), CertificateError> {
         let chain =
             CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(CertificateError::Pem)?;
         self.serve(chain, PrivateKeyDer::from_pem_slice(key).map_err(CertificateError::Pem)?)
@@ -78,7 +78,7 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// The listener's configuration.
-pub fn server_config(certificate: Certificate) -> Result<ServerConfig, CertificateError> {
+pub(crate) fn server_config(certificate: Certificate) -> Result<ServerConfig, CertificateError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(CertificateError::Key)?

@@ -20,7 +20,7 @@ use crate::origin::{Arrived, Origin};
 /// Unfinished handshakes at a time.
 const HANDSHAKES_MAX: usize = 128;
 /// Open connections from clients at a time.
-pub const CONNECTIONS_MAX: usize = 4_096;
+pub(crate) const CONNECTIONS_MAX: usize = 4_096;
 /// How long a handshake may take.
 const HANDSHAKE_MS_MAX: u64 = 5_000;
 /// Finished connections that HTTP/2 has not taken yet.
@@ -29,12 +29,12 @@ const FINISHED_MAX: usize = 16;
 const LISTENER_REST_MS: u64 = 10;
 
 /// A client's TLS connection.
-pub type ClientStream = Arrived<TlsStream<TcpStream>>;
+pub(crate) type ClientStream = Arrived<TlsStream<TcpStream>>;
 
 type Finished = mpsc::Sender<std::io::Result<ClientStream>>;
 
 /// Turns what arrives at `listener` into connections, until nobody takes them any more.
-pub fn client_connections(
+pub(crate) fn client_connections(
     listener: TcpListener,
     acceptor: TlsAcceptor,
 ) -> impl Stream<Item = std::io::Result<ClientStream>> + Send {

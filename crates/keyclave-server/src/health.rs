@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 /// The state of a process, in one word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Health {
+pub(crate) enum Health {
     /// It serves.
     Unsealed,
     /// It runs and holds no key.
@@ -53,7 +53,7 @@ const REQUEST_BYTES_MAX: usize = 1_024;
 const LISTENER_REST_MS: u64 = 10;
 
 /// Answers probes until the task is dropped.
-pub async fn serve(listener: TcpListener, health: impl Fn() -> Health + Send + Sync + 'static) {
+pub(crate) async fn serve(listener: TcpListener, health: impl Fn() -> Health + Send + Sync + 'static) {
     let health = Arc::new(health);
     let places = Arc::new(Semaphore::new(PROBES_MAX));
     loop {

@@ -1,20 +1,34 @@
 //! The shell around a node: listeners, authentication, the request pipeline, configuration, telemetry.
 //!
-//! Invariants:
-//! - [`pipeline`] is the only place where request, permit, view, confirmation and audit record meet.
+//! Called by the binary, and, from the pipeline inwards, by the simulator. Invariants:
+//! - [`mod@pipeline`] and its second half [`mod@writing`] are the only places where request, permit, view,
+//!   confirmation and audit record meet.
 //! - Nothing is answered before its audit record is durable.
 //! - There is no listener without TLS but the operator's socket, which is a file of this user, and the health port,
 //!   which answers one word.
 
 #![forbid(unsafe_code)]
 
+pub mod run;
+
 pub mod config;
+pub mod client_tls;
 pub mod hardening;
+pub mod joiner;
+pub mod socket;
 pub mod telemetry;
 
-pub mod client_tls;
-pub mod door;
-pub mod health;
-pub mod origin;
-pub mod runtime_directory;
-pub mod socket;
+pub mod pipeline;
+
+mod caller;
+mod operations;
+mod recording;
+mod writing;
+
+mod door;
+mod health;
+mod machine;
+mod origin;
+mod pem;
+mod routes;
+mod runtime_directory;

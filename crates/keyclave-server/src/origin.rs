@@ -12,7 +12,7 @@ use tonic::transport::server::Connected;
 
 /// Where a call came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Over TLS, from this address.
     Network(SocketAddr),
     /// Over the socket in the data directory: whoever may open it is this user or root.
@@ -20,7 +20,7 @@ pub enum Origin {
 }
 
 /// A connection that knows its origin and gives its counted place back when it ends.
-pub struct Arrived<S> {
+pub(crate) struct Arrived<S> {
     stream: S,
     origin: Origin,
     _place: OwnedSemaphorePermit,
@@ -28,7 +28,7 @@ pub struct Arrived<S> {
 
 impl<S> Arrived<S> {
     /// `stream`, come from `origin`, holding `place`.
-    pub fn new(stream: S, origin: Origin, place: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(stream: S, origin: Origin, place: OwnedSemaphorePermit) -> Self {
         Self { stream, origin, _place: place }
     }
 }

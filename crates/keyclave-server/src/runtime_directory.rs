@@ -15,13 +15,13 @@ const TMPFS_MAGIC: i64 = 0x0102_1994;
 const OTHERS: u32 = 0o077;
 
 /// A directory that is asked anew at each use whether it may hold a key.
-pub struct RuntimeDirectory {
+pub(crate) struct RuntimeDirectory {
     directory: Option<PathBuf>,
 }
 
 impl RuntimeDirectory {
     /// The directory, if one is configured. It is made, for this user alone, if its parent is there.
-    pub fn new(directory: Option<PathBuf>) -> Self {
+    pub(crate) fn new(directory: Option<PathBuf>) -> Self {
         if let Some(path) = &directory {
             // A failure shows in `usable`, which is asked before anything is stored.
             let _ =

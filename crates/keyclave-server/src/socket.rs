@@ -42,7 +42,7 @@ pub enum SocketError {
 }
 
 /// Makes the socket.
-pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+pub(crate) fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     let wrong = |source| SocketError::Bind { path: path.to_owned(), source };
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path).map_err(wrong)?,
@@ -57,7 +57,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
 }
 
 /// Turns what arrives at the socket into connections, until nobody takes them any more.
-pub fn local_connections(
+pub(crate) fn local_connections(
     listener: UnixListener,
 ) -> impl Stream<Item = std::io::Result<Arrived<UnixStream>>> + Send {
     let (arrived, ready) = mpsc::channel(1);

@@ -1,0 +1,169 @@
+//! What this node can say and do about the members: who they are, how they are, and taking one out.
+
+use std::time::Duration;
+
+use keyclave_cluster::members::Role;
+use keyclave_crypto::hash;
+use keyclave_crypto::token::{JoinTicket, Token};
+use keyclave_proto::peer::v1 as wire;
+use keyclave_proto::peer::v1::ceremony_service_client::CeremonyServiceClient;
+use keyclave_proto::peer::v1::forward_service_client::ForwardServiceClient;
+use keyclave_types::ids::NodeId;
+use keyclave_types::member::{Addresses, Member as MemberRecord};
+use keyclave_vault::refusal::Refusal;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::member::Member;
+
+/// How long one peer may take to say how it is.
+const STATUS_MS_MAX: u64 = 1_000;
+
+/// One member, as this node knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KnownMember {
+    /// Its number.
+    pub node: NodeId,
+    /// Its identity.
+    pub member: MemberRecord,
+    /// Whether it counts in elections.
+    pub votes: bool,
+    /// Where it is reached.
+    pub addresses: Option<Addresses>,
+    /// Whether a keyed connection reaches it.
+    pub keyed: bool,
+}
+
+/// What a peer says of its seal.
+#[derive(Clone, Debug)]
+pub struct PeerSeal {
+    /// Whether it holds no key.
+    pub sealed: bool,
+    /// Its process's boot key.
+    pub boot_public: Vec<u8>,
+    /// The ceremony that it holds.
+    pub ceremony: Option<wire::CeremonyProgress>,
+}
+
+impl<H: Host> Member<H> {
+    /// Every member, this node included.
+    pub fn known_members(&self) -> Vec<KnownMember> {
+        let keyed = self.connections.keyed();
+        let members = self.cluster.members().into_iter();
+        members
+            .map(|(node, (member, role))| KnownMember {
+                node,
+                member,
+                votes: role == Role::Voter,
+                addresses: self.directory.addresses(node),
+                keyed: keyed.contains(&node),
+            })
+            .collect()
+    }
+
+    /// Who leads, and in which term, as far as this node knows.
+    pub fn leader(&self) -> (Option<NodeId>, u64) {
+        let leadership = self.cluster.leadership();
+        (leadership.leader, leadership.term)
+    }
+
+    /// Asks a peer how its seal is.
+    pub async fn peer_seal(&self, node: NodeId) -> Option<PeerSeal> {
+        let channel = self.peers.plain(node).ok()?;
+        let limit = Duration::from_millis(STATUS_MS_MAX);
+        let asked = channel.call(limit, |channel| async move {
+            CeremonyServiceClient::new(channel).get_seal_status(wire::GetSealStatusRequest {}).await
+        });
+        let answer = asked.await.ok()?;
+        Some(PeerSeal {
+            sealed: answer.sealed,
+            boot_public: answer.boot_public_key,
+            ceremony: answer.ceremony,
+        })
+    }
+
+    /// Passes a share on to the node whose process it is encrypted to.
+    pub async fn relay_share(
+        &self,
+        node: NodeId,
+        request: wire::RelayShareRequest,
+        limit: Duration,
+    ) -> Result<wire::RelayShareResponse, Failure> {
+        let channel = self.peers.plain(node).map_err(|_| Failure::Refused(Refusal::NodeUnknown { node }))?;
+        let asked = channel.call(limit, |channel| async move {
+            CeremonyServiceClient::new(channel).relay_share(request).await
+        });
+        asked.await.map_err(Failure::from)
+    }
+
+    /// Passes a caller's write on to the leader.
+    pub async fn forward(
+        &self,
+        leader: NodeId,
+        request: wire::ForwardRequest,
+        limit: Duration,
+    ) -> Result<wire::ForwardResponse, Failure> {
+        let channel = self.peers.keyed(leader).map_err(|_| Failure::NoLeader)?;
+        let asked = channel
+            .call(limit, |channel| async move { ForwardServiceClient::new(channel).forward(request).await });
+        asked.await.map_err(Failure::from)
+    }
+
+    /// A join token's text with the pin of the authority: without it the joining node could not tell whom it asks.
+    pub fn pinned_join_token(&self, token: &str) -> Result<Zeroizing<String>, Failure> {
+        let token = Token::parse(token).map_err(|_| Failure::Refused(Refusal::RecordLost))?;
+        let anchor = hash::sha256(&[&self.authority_public_key()?]);
+        Ok(JoinTicket { token, anchor }.to_text())
+    }
+
+    /// As leader: takes a member out of the log's membership, once the ledger holds nothing of it any more.
+    pub async fn remove_from_log(&self, node: NodeId, deadline: Instant) -> Result<(), Failure> {
+        if node == self.local.node {
+            // The next leader is asked again by the caller's retry; this node is then only a follower.
+            self.cluster.hand_over(None, deadline).await.map_err(|_| Failure::NoLeader)?;
+            return Err(Failure::NoLeader);
+        }
+        Ok(self.cluster.remove_member(node, deadline).await?)
+    }
+
+    /// Makes the leader hand over, to `to` if given.
+    pub async fn step_down(&self, to: Option<NodeId>, deadline: Instant) -> Result<NodeId, Failure> {
+        self.cluster.hand_over(to, deadline).await.map_err(|error| match error {
+            keyclave_cluster::handover::HandoverError::NotLeader
+            | keyclave_cluster::handover::HandoverError::InProgress => Failure::NoLeader,
+            keyclave_cluster::handover::HandoverError::NoTarget
+            | keyclave_cluster::handover::HandoverError::Deadline { .. } => Failure::NoSuccessor,
+        })
+    }
+
+    /// The cluster that this node belongs to.
+    pub fn cluster_id(&self) -> keyclave_types::ids::ClusterId {
+        self.local.cluster
+    }
+
+    /// The public half of this process's boot key.
+    pub fn boot_public(&self) -> [u8; 32] {
+        self.boot.public()
+    }
+
+    /// What is known of the shares without having them.
+    pub fn share_set(&self) -> Option<keyclave_types::seal::ShareSet> {
+        self.seal_record().map(|seal| seal.current)
+    }
+
+    /// Whether a restart key may be kept on this machine.
+    pub fn restart_key_usable(&self) -> Result<(), crate::world::RuntimeUnusable> {
+        self.world.runtime.usable()
+    }
+
+    /// Seals this node: hands leadership over, wipes the restart key, and ends the process for a fresh, sealed one.
+    pub async fn seal_here(&self) {
+        self.world.runtime.wipe();
+        self.stop().await;
+        self.keys.drop_keyring();
+        self.set_unsealed(None);
+        self.end(crate::node::Ending::Sealed);
+    }
+}

@@ -1,0 +1,125 @@
+//! Who calls, as far as the wire says: where from, with which credential, and how long they will wait. Nothing here is
+//! believed; the view decides who the credential speaks for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::Request;
+use zeroize::Zeroizing;
+
+use crate::origin::Origin;
+
+/// How long a call may take when the caller does not say.
+const CALL_MS_DEFAULT: u64 = 10_000;
+/// How long a call may take, whatever the caller says.
+const CALL_MS_MAX: u64 = 60_000;
+/// Bytes of a credential that are looked at.
+const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
+
+/// One call's caller.
+pub(crate) struct Caller {
+    /// Where from.
+    pub(crate) origin: Origin,
+    /// What followed `Bearer `, if anything did.
+    pub(crate) bearer: Option<Zeroizing<String>>,
+    /// When the call arrived.
+    pub(crate) arrived: Instant,
+    /// When its time is over.
+    pub(crate) deadline: Instant,
+}
+
+impl Caller {
+    /// The caller of a request. A request without an origin did not come through a listener of ours.
+    pub(crate) fn of<T>(request: &Request<T>) -> Option<Self> {
+        let arrived = Instant::now();
+        Some(Self {
+            origin: *request.extensions().get::<Origin>()?,
+            bearer: bearer(request),
+            arrived,
+            deadline: arrived + time_given(request),
+        })
+    }
+
+    /// Whether it came over the operator's socket.
+    pub(crate) fn is_local(&self) -> bool {
+        self.origin == Origin::LocalSocket
+    }
+}
+
+fn bearer<T>(request: &Request<T>) -> Option<Zeroizing<String>> {
+    let mut values = request.metadata().get_all("authorization").iter();
+    let (first, second) = (values.next()?, values.next());
+    let text = first.to_str().ok()?;
+    let credential = text.strip_prefix("Bearer ")?;
+    // Two credentials are none: nobody shall choose which one counts.
+    let right = second.is_none() && !credential.is_empty() && credential.len() <= CREDENTIAL_BYTES_MAX;
+    right.then(|| Zeroizing::new(credential.to_owned()))
+}
+
+/// gRPC's own header: up to eight digits and a unit.
+fn time_given<T>(request: &Request<T>) -> Duration {
+    let given = request.metadata().get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
+    given.unwrap_or(Duration::from_millis(CALL_MS_DEFAULT)).min(Duration::from_millis(CALL_MS_MAX))
+}
+
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number.checked_mul(3600)?),
+        "M" => Duration::from_secs(number.checked_mul(60)?),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(headers: &[(&'static str, &str)]) -> Request<()> {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Origin::LocalSocket);
+        for (name, value) in headers {
+            request.metadata_mut().append(*name, value.parse().unwrap());
+        }
+        request
+    }
+
+    fn bearer_of(headers: &[(&'static str, &str)]) -> Option<String> {
+        Caller::of(&request(headers)).unwrap().bearer.map(|b| b.to_string())
+    }
+
+    #[test]
+    fn only_one_bearer_credential_counts() {
+        assert_eq!(bearer_of(&[("authorization", "Bearer abc")]).as_deref(), Some("abc"));
+        for wrong in ["", "Bearer ", "bearer abc", "Basic abc", "Bearerabc"] {
+            assert_eq!(bearer_of(&[("authorization", wrong)]), None, "{wrong:?}");
+        }
+        assert_eq!(bearer_of(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]), None);
+        let long = format!("Bearer {}", "x".repeat(CREDENTIAL_BYTES_MAX + 1));
+        assert_eq!(bearer_of(&[("authorization", &long)]), None);
+    }
+
+    #[test]
+    fn the_time_given_is_bounded() {
+        let given = |text: &str| time_given(&request(&[("grpc-timeout", text)]));
+        assert_eq!(given("250m"), Duration::from_millis(250));
+        assert_eq!(given("2S"), Duration::from_secs(2));
+        assert_eq!(given("99999999H"), Duration::from_millis(CALL_MS_MAX));
+        for wrong in ["", "S", "1", "-1S", "1x", "999999999S", "1.5S"] {
+            assert_eq!(given(wrong), Duration::from_millis(CALL_MS_DEFAULT), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_did_not_come_through_a_listener_has_no_caller() {
+        assert!(Caller::of(&Request::new(())).is_none());
+    }
+}

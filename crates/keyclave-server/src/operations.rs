@@ -1,0 +1,33 @@
+//! The API's services over the pipeline, one file each; and the same calls as they come forwarded from other nodes.
+
+pub(crate) mod access;
+pub(crate) mod audit;
+pub(crate) mod cluster;
+pub(crate) mod crypto;
+pub(crate) mod key;
+pub(crate) mod seal;
+
+pub(crate) mod forwarded;
+
+use keyclave_node::host::Host;
+use tonic::{Request, Status};
+
+use crate::caller::Caller;
+use crate::pipeline::{Pipeline, internal};
+
+/// One node's API.
+pub(crate) struct Api<H: Host> {
+    pub(crate) pipeline: Pipeline<H>,
+}
+
+impl<H: Host> Clone for Api<H> {
+    fn clone(&self) -> Self {
+        Self { pipeline: self.pipeline.clone() }
+    }
+}
+
+/// The caller and the message of a request.
+pub(crate) fn take<T>(request: Request<T>) -> Result<(Caller, T), Status> {
+    let caller = Caller::of(&request).ok_or_else(|| internal("a request came through no listener"))?;
+    Ok((caller, request.into_inner()))
+}

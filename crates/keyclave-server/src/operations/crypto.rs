@@ -1,0 +1,143 @@
+//! `CryptoService`: encrypt and decrypt, one message or many. A single message is a batch of one whose refusal is the
+//! call's.
+
+use keyclave_node::failure::Failure;
+use keyclave_node::host::Host;
+use keyclave_proto::reason::Reason;
+use keyclave_proto::request::{Asked, Invalid};
+use keyclave_proto::v1;
+use keyclave_proto::v1::crypto_service_server::CryptoService;
+use keyclave_types::position::Position;
+use keyclave_types::request::Read;
+use keyclave_vault::compute::{Decrypted, Encrypted, ReadAnswer};
+use keyclave_vault::refusal::Refusal;
+use tonic::{Request, Response, Status};
+
+use super::{Api, take};
+use crate::caller::Caller;
+use crate::pipeline::{Sizes, internal};
+
+type Items<T> = (Vec<Result<T, Refusal>>, Position);
+
+#[tonic::async_trait]
+impl<H: Host> CryptoService for Api<H> {
+    async fn encrypt(
+        &self,
+        request: Request<v1::EncryptRequest>,
+    ) -> Result<Response<v1::EncryptResponse>, Status> {
+        let (caller, message) = take(request)?;
+        let (items, position) = self.encrypted(&caller, "Encrypt", parse(message)?).await?;
+        let Encrypted { ciphertext, version } = only(items)?;
+        let version = version.get();
+        Ok(Response::new(v1::EncryptResponse { position: Some(position.into()), ciphertext, version }))
+    }
+
+    async fn decrypt(
+        &self,
+        request: Request<v1::DecryptRequest>,
+    ) -> Result<Response<v1::DecryptResponse>, Status> {
+        let (caller, message) = take(request)?;
+        let (items, position) = self.decrypted(&caller, "Decrypt", parse(message)?).await?;
+        let Decrypted { plaintext, version } = only(items)?;
+        Ok(Response::new(v1::DecryptResponse {
+            position: Some(position.into()),
+            plaintext: plaintext.to_vec(),
+            version: version.get(),
+        }))
+    }
+
+    async fn batch_encrypt(
+        &self,
+        request: Request<v1::BatchEncryptRequest>,
+    ) -> Result<Response<v1::BatchEncryptResponse>, Status> {
+        let (caller, message) = take(request)?;
+        let (items, position) = self.encrypted(&caller, "BatchEncrypt", parse(message)?).await?;
+        let outcomes = items
+            .into_iter()
+            .map(|item| v1::EncryptOutcome::new(item.map(|item| item.ciphertext).map_err(item_error)))
+            .collect();
+        Ok(Response::new(v1::BatchEncryptResponse { position: Some(position.into()), outcomes }))
+    }
+
+    async fn batch_decrypt(
+        &self,
+        request: Request<v1::BatchDecryptRequest>,
+    ) -> Result<Response<v1::BatchDecryptResponse>, Status> {
+        let (caller, message) = take(request)?;
+        let (items, position) = self.decrypted(&caller, "BatchDecrypt", parse(message)?).await?;
+        let outcomes = items
+            .iter()
+            .map(|item| match item {
+                Ok(item) => v1::DecryptOutcome::new(Ok((&item.plaintext, item.version))),
+                Err(refusal) => v1::DecryptOutcome::new(Err(item_error(*refusal))),
+            })
+            .collect();
+        Ok(Response::new(v1::BatchDecryptResponse { position: Some(position.into()), outcomes }))
+    }
+}
+
+impl<H: Host> Api<H> {
+    async fn encrypted(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+        asked: Asked<Read>,
+    ) -> Result<Items<Encrypted>, Status> {
+        match self
+            .pipeline
+            .read(caller, operation, &asked.request, asked.floor, sizes(&asked.request))
+            .await?
+        {
+            (ReadAnswer::Encrypted(items), position) => Ok((items, position)),
+            _ => Err(internal("an encryption was asked for and something else was answered")),
+        }
+    }
+
+    async fn decrypted(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+        asked: Asked<Read>,
+    ) -> Result<Items<Decrypted>, Status> {
+        match self
+            .pipeline
+            .read(caller, operation, &asked.request, asked.floor, sizes(&asked.request))
+            .await?
+        {
+            (ReadAnswer::Decrypted(items), position) => Ok((items, position)),
+            _ => Err(internal("a decryption was asked for and something else was answered")),
+        }
+    }
+}
+
+fn parse<M>(message: M) -> Result<Asked<Read>, Status>
+where
+    Asked<Read>: TryFrom<M, Error = Invalid>,
+{
+    message.try_into().map_err(|invalid: Invalid| Status::from(invalid))
+}
+
+fn only<T>(items: Vec<Result<T, Refusal>>) -> Result<T, Status> {
+    match items.into_iter().next() {
+        Some(item) => item.map_err(|refusal| Failure::Refused(refusal).into_status()),
+        None => Err(internal("one message was given and nothing was answered")),
+    }
+}
+
+fn item_error(refusal: Refusal) -> v1::ItemError {
+    let reason = refusal.reason().parse().unwrap_or(Reason::Internal);
+    v1::ItemError::new(reason, &refusal.to_string())
+}
+
+fn sizes(read: &Read) -> Sizes {
+    let (items, bytes) = match read {
+        Read::Encrypt(encrypt) => {
+            (encrypt.items.len(), encrypt.items.iter().map(|item| item.plaintext.len()).sum::<usize>())
+        }
+        Read::Decrypt(decrypt) => {
+            (decrypt.items.len(), decrypt.items.iter().map(|item| item.ciphertext.len()).sum())
+        }
+        Read::GetKey { .. } | Read::ListKeys { .. } | Read::ListTokens => (0, 0),
+    };
+    Sizes { items: u32::try_from(items).unwrap_or(u32::MAX), bytes_in: bytes as u64 }
+}

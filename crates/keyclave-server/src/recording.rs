@@ -1,0 +1,102 @@
+//! From a call to its audit records: one draft that grows with what becomes known, recorded as intent, done or
+//! withheld.
+
+use keyclave_audit::record::{Body, Class, OK, PENDING, Phase, RecordDraft, Source, Who};
+use keyclave_policy::{Action, Class as ActionClass, Principal};
+use keyclave_types::ids::RequestId;
+use keyclave_types::time::UnixMillis;
+use tonic::{Code, Status};
+
+use crate::caller::Caller;
+use crate::origin::Origin;
+
+/// One call on its way to being recorded.
+pub(crate) struct Recording {
+    request: RequestId,
+    class: Class,
+    arrived: tokio::time::Instant,
+    pub(crate) body: Body,
+}
+
+impl Recording {
+    /// A call that asks for `action`, named `operation` in the trail.
+    pub(crate) fn new(caller: &Caller, request: RequestId, action: Action, operation: &'static str) -> Self {
+        let source = match caller.origin {
+            Origin::Network(address) => Source::Address(address),
+            Origin::LocalSocket => Source::LocalSocket,
+        };
+        let who = if caller.is_local() { Who::LocalSocket } else { Who::Nobody };
+        Self {
+            request,
+            class: class(action),
+            arrived: caller.arrived,
+            body: Body::new(operation, who, source),
+        }
+    }
+
+    /// Who it turned out to be.
+    pub(crate) fn by(&mut self, principal: &Principal) {
+        self.body.who = match principal {
+            Principal::Root { token } => Who::Root { token: *token },
+            Principal::Service { subject, token } => Who::Service { subject: subject.clone(), token: *token },
+            Principal::LocalSocket => Who::LocalSocket,
+            Principal::Member(node) => Who::Node(*node),
+            Principal::Unauthenticated => Who::Nobody,
+        };
+    }
+
+    /// Before a write is proposed.
+    pub(crate) fn intent(&self, now: UnixMillis) -> RecordDraft {
+        self.draft(now, Phase::Intent, PENDING)
+    }
+
+    /// It is done.
+    pub(crate) fn done(&self, now: UnixMillis) -> RecordDraft {
+        self.draft(now, Phase::Done, OK)
+    }
+
+    /// It ended with a refusal.
+    pub(crate) fn refused(&self, now: UnixMillis, status: &Status) -> RecordDraft {
+        let mut draft = self.draft(now, Phase::Done, reason_word(status));
+        draft.body.code = code_number(status.code());
+        draft
+    }
+
+    /// An answer was made and not given, because what it rests on had changed.
+    pub(crate) fn withheld(&self, now: UnixMillis) -> RecordDraft {
+        self.draft(now, Phase::Withheld, "CHANGED")
+    }
+
+    fn draft(&self, time: UnixMillis, phase: Phase, outcome: &'static str) -> RecordDraft {
+        let mut body = self.body.clone();
+        body.duration_us = u64::try_from(self.arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
+        RecordDraft { time, request: self.request, class: self.class, phase, outcome, body }
+    }
+}
+
+/// The stable reason of a refusal, or its gRPC code where it has none.
+fn reason_word(status: &Status) -> &'static str {
+    let reason = keyclave_proto::status::Details::of(status).known_reason();
+    reason.map_or("OTHER", keyclave_proto::reason::Reason::as_str)
+}
+
+fn code_number(code: Code) -> u8 {
+    u8::try_from(i32::from(code)).unwrap_or(2)
+}
+
+fn class(action: Action) -> Class {
+    match action.class() {
+        ActionClass::Open => Class::Open,
+        ActionClass::Machine => Class::Machine,
+        ActionClass::Known => Class::Known,
+        ActionClass::Use => Class::Use,
+        ActionClass::Manage => match action {
+            Action::DestroyKeyVersion => Class::Danger,
+            _ => Class::Manage,
+        },
+        ActionClass::Read => Class::Read,
+        ActionClass::Operate => Class::Operate,
+        ActionClass::Access => Class::Access,
+        ActionClass::Cluster => Class::Cluster,
+    }
+}

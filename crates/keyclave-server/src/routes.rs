@@ -1,0 +1,74 @@
+//! The API on one listener: every service, bounded in message size, streams, metadata and resets.
+
+use std::time::Duration;
+
+use keyclave_node::host::Host;
+use keyclave_proto::v1::access_service_server::AccessServiceServer;
+use keyclave_proto::v1::audit_service_server::AuditServiceServer;
+use keyclave_proto::v1::cluster_service_server::ClusterServiceServer;
+use keyclave_proto::v1::crypto_service_server::CryptoServiceServer;
+use keyclave_proto::v1::key_service_server::KeyServiceServer;
+use keyclave_proto::v1::seal_service_server::SealServiceServer;
+use keyclave_types::limits::MESSAGE_BYTES_MAX;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_stream::Stream;
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+
+use crate::operations::Api;
+use crate::origin::Origin;
+use crate::pipeline::Pipeline;
+
+/// Streams that one connection may have open.
+const STREAMS_PER_CONNECTION_MAX: u32 = 256;
+/// Bytes of one call's metadata.
+const METADATA_BYTES_MAX: u32 = 16 * 1024;
+/// Streams that a client may open and reset before its connection is ended (rapid reset).
+const RESET_STREAMS_MAX: usize = 64;
+/// HTTP/2 pings an idle connection this often, and gives it up after as long again.
+const KEEP_ALIVE_MS: u64 = 20_000;
+/// Bytes in flight on one stream, and on one connection.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Messages to operators and about keys are small.
+const SMALL_MESSAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// Serves the API on every connection of `incoming`.
+pub(crate) async fn serve<H, S>(
+    pipeline: Pipeline<H>,
+    incoming: impl Stream<Item = std::io::Result<S>> + Send,
+) where
+    H: Host,
+    S: AsyncRead + AsyncWrite + Connected<ConnectInfo = Origin> + Unpin + Send + 'static,
+{
+    let api = Api { pipeline };
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    // Whether it is sealed is another question, asked elsewhere: a sealed node is alive.
+    health_reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    let served = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_millis(KEEP_ALIVE_MS)))
+        .http2_keepalive_timeout(Some(Duration::from_millis(KEEP_ALIVE_MS)))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .http2_max_header_list_size(METADATA_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
+        .add_service(health)
+        .add_service(
+            CryptoServiceServer::new(api.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(KeyServiceServer::new(api.clone()).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX))
+        .add_service(SealServiceServer::new(api.clone()).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX))
+        .add_service(AccessServiceServer::new(api.clone()).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX))
+        .add_service(
+            ClusterServiceServer::new(api.clone()).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX),
+        )
+        .add_service(AuditServiceServer::new(api).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX))
+        .serve_with_incoming(incoming)
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "a listener is not served any more");
+    }
+}

@@ -1,0 +1,266 @@
+//! One server process from start to end: directory, listeners, node, services; then whatever ends it.
+//!
+//! Called by the binary. What fails here fails before anything is served, with what to do about it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyclave_ledger::sled_disk::{OpenDiskError, SledDisk};
+use keyclave_node::authority::X509;
+use keyclave_node::joining::{BecomeError, JoinAnswer, pins_from};
+use keyclave_node::node::{Ending, Node, Setup, StartError};
+use keyclave_node::world::{RuntimeMemory, World};
+use keyclave_types::member::Addresses;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
+
+use crate::client_tls::{Certificate, CertificateError, server_config};
+use crate::config::{Config, Join};
+use crate::door::client_connections;
+use crate::hardening::{HardeningError, lock_directory};
+use crate::health::{self, Health};
+use crate::joiner::{JoinFailure, JoinReply, Joiner};
+use crate::machine::{Machine, SystemClock, SystemEntropy};
+use crate::pipeline::Pipeline;
+use crate::routes::serve;
+use crate::runtime_directory::RuntimeDirectory;
+use crate::socket::{SocketError, bind, local_connections};
+
+/// Rest between two attempts to join, and between two looks at a missing token file.
+const JOIN_REST_MS: u64 = 1_000;
+/// How long stopping may take before the process ends all the same.
+const STOP_MS_MAX: u64 = 5_000;
+/// Bytes of a join token's file that are read.
+const TOKEN_BYTES_MAX: u64 = 4_096;
+
+/// How a server ended well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stopped {
+    /// It was told to.
+    Shutdown,
+    /// It was sealed: the binary must be executed anew, with the same arguments.
+    Sealed,
+}
+
+/// Why a server did not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] HardeningError),
+    /// The ledger's store cannot be opened.
+    #[error(transparent)]
+    Disk(#[from] OpenDiskError),
+    /// A port is taken, or is not this machine's.
+    #[error("{what} cannot listen on {address}: is the port taken?")]
+    Listen {
+        /// Which listener.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The operator's socket cannot be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A certificate cannot be served.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A certificate of the operator's own cannot be read.
+    #[error("{path} cannot be read")]
+    CertificateFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The system gives no entropy.
+    #[error(transparent)]
+    Entropy(#[from] keyclave_crypto::entropy::SystemEntropyError),
+    /// The node does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The cluster refused this node.
+    #[error("the cluster at {address} refused this node: {source}")]
+    JoinRefused {
+        /// Whom it asked.
+        address: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What the cluster answered cannot be used.
+    #[error("the cluster's answer to the join cannot be used")]
+    JoinAnswer,
+    /// The joined node did not start.
+    #[error(transparent)]
+    Become(#[from] BecomeError),
+    /// Something broke that must not be worked around.
+    #[error("{0}")]
+    Ended(Ending),
+}
+
+/// Runs one server until it is told to stop, is sealed, or must end.
+pub async fn run(
+    config: Config,
+    joiner: Arc<dyn Joiner>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<Stopped, RunError> {
+    let _lock = lock_directory(&config.data_dir)?;
+    let clients = listen("the client port", config.listen).await?;
+    let peers = listen("the peer port", config.peer_listen).await?;
+    let healths = listen("the health port", config.health_listen).await?;
+    let socket = bind(&config.socket)?;
+    let certificate = Certificate::default();
+    let own_certificate = load_own_certificate(&config, &certificate)?;
+    let disk = Arc::new(SledDisk::open(&config.data_dir.join("ledger"))?);
+    let world = World {
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy::new()?),
+        runtime: Arc::new(RuntimeDirectory::new(config.runtime_dir.clone())),
+        authority: Arc::new(X509),
+    };
+    say_what_restarts(&*world.runtime);
+    let node = Node::start(Setup {
+        host: Arc::new(Machine::new(disk, config.data_dir.join("audit"), peers)),
+        world: world.clone(),
+        addresses: Addresses { peer: config.advertise.clone(), client: config.client_advertise.clone() },
+        overrides: config.peers.iter().map(|peer| (peer.node, peer.address.clone())).collect(),
+        joining: config.join.is_some(),
+    })
+    .await?;
+    tracing::info!(code = %node.code(), version = env!("CARGO_PKG_VERSION"), clients = %config.listen, "started");
+    let pipeline = Pipeline::new(node.clone(), world.clock, world.entropy);
+    let watched = node.clone();
+    let healths = tokio::spawn(health::serve(healths, move || word(&watched)));
+    let acceptor = TlsAcceptor::from(Arc::new(server_config(certificate.clone())?));
+    let over_tls = tokio::spawn(serve(pipeline.clone(), client_connections(clients, acceptor)));
+    let over_socket = tokio::spawn(serve(pipeline.clone(), local_connections(socket)));
+    let as_member = tokio::spawn(serve_as_member(node.clone(), pipeline, certificate, own_certificate));
+    let ended = tokio::select! {
+        () = shutdown => Ok(Stopped::Shutdown),
+        ending = node.ending() => match ending {
+            Ending::Sealed => Ok(Stopped::Sealed),
+            ending => Err(RunError::Ended(ending)),
+        },
+        error = join_if_told(&node, config.join.as_ref(), &*joiner) => Err(error),
+    };
+    for task in [healths, over_tls, over_socket, as_member] {
+        task.abort();
+    }
+    if tokio::time::timeout(Duration::from_millis(STOP_MS_MAX), node.stop()).await.is_err() {
+        tracing::warn!(limit_ms = STOP_MS_MAX, "stopping took too long");
+    }
+    let _ = std::fs::remove_file(&config.socket);
+    tracing::info!(?ended, "stopped");
+    ended
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Listen { what, address, source })
+}
+
+fn load_own_certificate(config: &Config, certificate: &Certificate) -> Result<bool, RunError> {
+    let Some(own) = &config.own_certificate else { return Ok(false) };
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|source| RunError::CertificateFile { path: path.clone(), source })
+    };
+    certificate.replace_pem(&read(&own.certificate)?, &Zeroizing::new(read(&own.key)?))?;
+    Ok(true)
+}
+
+fn say_what_restarts(runtime: &dyn RuntimeMemory) {
+    match runtime.usable() {
+        Ok(()) => tracing::info!("a restarted process of this node can come back by itself"),
+        Err(reason) => {
+            tracing::warn!(%reason, "a restarted process of this node will need `operator admit` or a share");
+        }
+    }
+}
+
+fn word(node: &Node<Machine>) -> Health {
+    match node.member() {
+        None => Health::Vacant,
+        Some(member) if member.trail().status().stopped.is_some() => Health::Failing,
+        Some(member) if member.is_unsealed() => Health::Unsealed,
+        Some(_) => Health::Sealed,
+    }
+}
+
+/// Once the node is a member: serves its peers, and shows clients its certificate, each new one too.
+async fn serve_as_member(
+    node: Node<Machine>,
+    pipeline: Pipeline<Machine>,
+    certificate: Certificate,
+    own_certificate: bool,
+) {
+    node.joined().await;
+    let Some(member) = node.member() else { return };
+    tracing::info!(node = %member.node(), cluster = %member.cluster_id(), "this node is a member");
+    node.serve_peers(&member, Arc::new(pipeline));
+    let mut certificates = member.watch_certificate();
+    drop(member);
+    while !own_certificate {
+        let current = certificates.borrow_and_update().clone();
+        if let Some(current) = current
+            && let Err(error) = certificate.replace(current.chain.clone(), &current.key)
+        {
+            tracing::error!(%error, "the certificate for clients cannot be served");
+        }
+        if certificates.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Joins if told to and not yet a member. Ends only with an error.
+async fn join_if_told(node: &Node<Machine>, join: Option<&Join>, joiner: &dyn Joiner) -> RunError {
+    let Some(join) = join.filter(|_| node.member().is_none()) else { return std::future::pending().await };
+    loop {
+        match join_once(node, join, joiner).await {
+            Ok(true) => return std::future::pending().await,
+            Ok(false) => tokio::time::sleep(Duration::from_millis(JOIN_REST_MS)).await,
+            Err(error) => return error,
+        }
+    }
+}
+
+async fn join_once(node: &Node<Machine>, join: &Join, joiner: &dyn Joiner) -> Result<bool, RunError> {
+    let Some(token) = read_token(join) else {
+        tracing::info!(file = %join.token_file.display(), "waiting for a join token");
+        return Ok(false);
+    };
+    let ask = node.join_ask().map_err(StartError::from)?;
+    match joiner.join(join.address.clone(), token, ask).await {
+        Ok(reply) => {
+            node.join(answer(reply)?).await?;
+            Ok(true)
+        }
+        Err(JoinFailure::Later(reason)) => {
+            tracing::info!(%reason, address = %join.address, "not joined yet");
+            Ok(false)
+        }
+        Err(JoinFailure::Refused(source)) => {
+            Err(RunError::JoinRefused { address: join.address.to_string(), source })
+        }
+    }
+}
+
+fn read_token(join: &Join) -> Option<Zeroizing<String>> {
+    use std::io::Read;
+    let mut text = Zeroizing::new(String::new());
+    std::fs::File::open(&join.token_file).ok()?.take(TOKEN_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let token = Zeroizing::new(text.trim().to_owned());
+    (!token.is_empty()).then_some(token)
+}
+
+fn answer(reply: JoinReply) -> Result<JoinAnswer, RunError> {
+    let pins = pins_from(reply.writer, &reply.first_entry).ok_or(RunError::JoinAnswer)?;
+    let JoinReply { position, cluster, node, members, .. } = reply;
+    Ok(JoinAnswer { position, cluster, node, pins, members })
+}

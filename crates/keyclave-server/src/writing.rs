@@ -1,0 +1,215 @@
+//! Writes of callers: recorded as intended, carried to whoever leads, recorded as done.
+//!
+//! The pipeline's second half. A write travels as the caller's own message with its credential; the leader parses,
+//! authenticates and decides it anew ([`Pipeline`] as [`ForwardedCalls`]).
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use keyclave_cluster::propose::ProposeError;
+use keyclave_node::failure::Failure;
+use keyclave_node::host::Host;
+use keyclave_node::services::forward::ForwardedCalls;
+use keyclave_node::serving::Serving;
+use keyclave_policy::Action;
+use keyclave_proto::answer::WriteResponse;
+use keyclave_proto::message::WireMessage;
+use keyclave_proto::peer::v1 as peer;
+use keyclave_proto::request::{Asked, Invalid};
+use keyclave_types::ids::NodeId;
+use keyclave_types::position::{Generation, Position};
+use keyclave_types::request::{Write, WriteAnswer, WriteKind};
+use keyclave_vault::authenticate::authenticate;
+use tokio::time::Instant;
+use tonic::Status;
+
+use crate::caller::Caller;
+use crate::operations::forwarded;
+use crate::pipeline::{Pipeline, internal};
+use crate::recording::Recording;
+
+/// Rest between two attempts while nobody leads.
+const REST_MS: u64 = 50;
+/// How long one attempt at the leader may take.
+const ATTEMPT_MS_MAX: u64 = 5_000;
+
+impl<H: Host> Pipeline<H> {
+    /// One write of a caller, wherever the leader is.
+    pub(crate) async fn write<M, R>(&self, caller: &Caller, rpc: Rpc, message: M) -> Result<R, Status>
+    where
+        M: WireMessage,
+        Asked<Write>: TryFrom<M, Error = Invalid>,
+        R: WriteResponse + WireMessage,
+    {
+        let bytes = message.to_wire();
+        let asked: Asked<Write> = message.try_into().map_err(|invalid: Invalid| Status::from(invalid))?;
+        let write = asked.request;
+        let (action, key) = Action::of_write(&write.change);
+        let mut recording = Recording::new(caller, self.request_id(), action, rpc.operation);
+        recording.body.key = key.cloned();
+        recording.body.version = version(&write.change);
+        recording.body.bytes_in = bytes.len() as u64;
+        let member = self.member_for(caller, &recording).await?;
+        let serving = self.serving_for(caller, &member, &recording).await?;
+        serving.reach(asked.floor).await.map_err(Failure::into_status)?;
+        let bearer = caller.bearer.as_ref().ok_or_else(|| not_here(rpc))?;
+        let view = serving.view().map_err(Failure::into_status)?;
+        recording.body.view = Some(view.position());
+        if let Ok(found) = authenticate(&view, bearer, serving.now(&view)) {
+            // Only for the trail: the leader's own look decides, over a later view.
+            recording.by(&found.principal);
+        }
+        self.record(&member, recording.intent(self.now())).await?;
+        let carried = self.carry::<R>(&serving, caller, bearer, rpc, &write, &bytes).await;
+        match carried {
+            Ok((response, position)) => {
+                serving.reach(Some(position)).await.map_err(Failure::into_status)?;
+                recording.body.transaction = Some(position);
+                self.record(&member, recording.done(self.now())).await?;
+                Ok(response)
+            }
+            Err(status) => {
+                self.record_refusal(&member, &recording, &status).await?;
+                Err(status)
+            }
+        }
+    }
+
+    /// Tries whoever leads until it is answered. A repetition is harmless: the request's id is kept with its outcome.
+    async fn carry<R: WriteResponse + WireMessage>(
+        &self,
+        serving: &Serving<H>,
+        caller: &Caller,
+        bearer: &str,
+        rpc: Rpc,
+        write: &Write,
+        bytes: &[u8],
+    ) -> Result<(R, Position), Status> {
+        loop {
+            let attempt = match serving.leader_elsewhere() {
+                Some(leader) => self.forward::<R>(serving, leader, caller, bearer, rpc, bytes).await,
+                None if serving.leads() => {
+                    let me = serving.member().node();
+                    let decided = decide_here(serving, bearer, write, me, caller.deadline).await;
+                    decided.and_then(|(answer, position)| Ok((respond(position, answer)?, position)))
+                }
+                None => Err(Failure::NoLeader),
+            };
+            match attempt {
+                Ok(answered) => return Ok(answered),
+                Err(failure) if failure.may_pass() && Instant::now() < caller.deadline => {
+                    tokio::time::sleep(Duration::from_millis(REST_MS)).await;
+                }
+                Err(failure) => return Err(failure.into_status()),
+            }
+        }
+    }
+
+    async fn forward<R: WriteResponse + WireMessage>(
+        &self,
+        serving: &Serving<H>,
+        leader: NodeId,
+        caller: &Caller,
+        bearer: &str,
+        rpc: Rpc,
+        bytes: &[u8],
+    ) -> Result<(R, Position), Failure> {
+        let left = caller.deadline.saturating_duration_since(Instant::now());
+        let limit = left.min(Duration::from_millis(ATTEMPT_MS_MAX));
+        let request = peer::ForwardRequest {
+            method: rpc.path.to_owned(),
+            request: bytes.to_vec(),
+            credential: bearer.to_owned(),
+            request_id: self.request_id().as_bytes().to_vec(),
+            remaining_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+            local_socket: false,
+        };
+        let answer = serving.member().forward(leader, request, limit).await?;
+        let position = answer.position.ok_or(Failure::Propose(ProposeError::Unknown))?;
+        let position = Position { generation: Generation(position.generation), index: position.index };
+        match answer.outcome {
+            Some(peer::forward_response::Outcome::Response(bytes)) => {
+                let response = R::from_wire(&bytes)
+                    .map_err(|_| Failure::Elsewhere(internal("a forwarded answer does not decode")))?;
+                Ok((response, position))
+            }
+            Some(peer::forward_response::Outcome::Refusal(bytes)) => {
+                Err(Failure::Elsewhere(keyclave_proto::status::decode_status(&bytes)))
+            }
+            None => Err(Failure::Propose(ProposeError::Unknown)),
+        }
+    }
+}
+
+/// One RPC: its path on the wire and its name in the trail.
+#[derive(Clone, Copy)]
+pub(crate) struct Rpc {
+    /// As `/keyclave.v1.KeyService/CreateKey`.
+    pub(crate) path: &'static str,
+    /// As `CreateKey`.
+    pub(crate) operation: &'static str,
+}
+
+/// As leader: decides one write that arrived at `arrived_at`.
+pub(crate) async fn decide_here<H: Host>(
+    serving: &Serving<H>,
+    bearer: &str,
+    write: &Write,
+    arrived_at: NodeId,
+    deadline: Instant,
+) -> Result<(WriteAnswer, Position), Failure> {
+    let (settled, _) = serving.write_as_leader(bearer, write, arrived_at, deadline).await?;
+    let answer = match (&write.change, settled.answer) {
+        (WriteKind::CreateJoinToken, WriteAnswer::Token { id, text, expires_at }) => {
+            WriteAnswer::Token { id, text: serving.member().pinned_join_token(&text)?, expires_at }
+        }
+        (WriteKind::RemoveMember { node }, answer) => {
+            serving.member().remove_from_log(*node, deadline).await?;
+            answer
+        }
+        (_, answer) => answer,
+    };
+    Ok((answer, settled.position))
+}
+
+pub(crate) fn respond<R: WriteResponse>(position: Position, answer: WriteAnswer) -> Result<R, Failure> {
+    R::from_answer(position, answer).map_err(|error| Failure::Elsewhere(internal(&error.to_string())))
+}
+
+fn version(change: &WriteKind) -> Option<keyclave_types::key::Version> {
+    match change {
+        WriteKind::SetEnabled { version, .. } => *version,
+        WriteKind::DestroyVersion { version, .. } => Some(*version),
+        _ => None,
+    }
+}
+
+fn not_here(rpc: Rpc) -> Status {
+    let text = format!("{} needs a token, on the local socket too", rpc.operation);
+    keyclave_proto::status::status(keyclave_proto::reason::Reason::Unauthenticated, &text, Default::default())
+}
+
+impl<H: Host> ForwardedCalls for Pipeline<H> {
+    fn answer(
+        &self,
+        from: NodeId,
+        request: peer::ForwardRequest,
+    ) -> BoxFuture<'static, peer::ForwardResponse> {
+        let pipeline = self.clone();
+        Box::pin(async move {
+            let given =
+                Duration::from_millis(request.remaining_ms).min(Duration::from_millis(ATTEMPT_MS_MAX));
+            let deadline = Instant::now() + given;
+            let answered = forwarded::answer(&pipeline, from, &request, deadline).await;
+            let position = pipeline.node().member().map(|member| member.position());
+            let position = position.map(|at| peer::Position { generation: at.generation.0, index: at.index });
+            let outcome = match answered {
+                Ok(bytes) => peer::forward_response::Outcome::Response(bytes),
+                Err(status) => {
+                    peer::forward_response::Outcome::Refusal(keyclave_proto::status::encode_status(&status))
+                }
+            };
+            peer::ForwardResponse { outcome: Some(outcome), position }
+        })
+    }
+}
