@@ -1,5 +1,7 @@
 //! Joining a cluster: the call itself is a value, made by whoever has a client.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use keyclave_node::joining::JoinAsk;
 use keyclave_types::ids::{ClusterId, NodeId};
@@ -44,4 +46,34 @@ pub trait Joiner: Send + Sync + 'static {
         token: Zeroizing<String>,
         ask: JoinAsk,
     ) -> BoxFuture<'static, Result<JoinReply, JoinFailure>>;
+}
+
+/// A joiner made of a function, for callers that may not name the node's own types.
+pub fn joiner_of<F>(call: F) -> Arc<dyn Joiner>
+where
+    F: Fn(HostPort, Zeroizing<String>, JoinAsk) -> BoxFuture<'static, Result<JoinReply, JoinFailure>>
+        + Send
+        + Sync
+        + 'static,
+{
+    Arc::new(Called(call))
+}
+
+struct Called<F>(F);
+
+impl<F> Joiner for Called<F>
+where
+    F: Fn(HostPort, Zeroizing<String>, JoinAsk) -> BoxFuture<'static, Result<JoinReply, JoinFailure>>
+        + Send
+        + Sync
+        + 'static,
+{
+    fn join(
+        &self,
+        address: HostPort,
+        token: Zeroizing<String>,
+        ask: JoinAsk,
+    ) -> BoxFuture<'static, Result<JoinReply, JoinFailure>> {
+        (self.0)(address, token, ask)
+    }
 }

@@ -1,0 +1,198 @@
+//! Servers of one test in one process: real sockets, real disks, the real client. Each test uses some of this.
+
+#![allow(dead_code, reason = "each test binary uses some of it")]
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use keyclave_client::cluster::{AdmissionPolicy, JoinNode, JoinTicket, NewCluster};
+use keyclave_client::seal::{GivenShare, SealState, ShareTerms};
+use keyclave_client::Client;
+use keyclave_client::endpoint::Endpoint;
+use keyclave_node::joining::JoinAsk;
+use keyclave_server::config::File;
+use keyclave_server::joiner::{JoinFailure, JoinReply, Joiner};
+use keyclave_server::run::{RunError, Stopped, run};
+use keyclave_types::member::HostPort;
+use keyclave_types::seal::Threshold;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+pub(crate) struct Server {
+    pub(crate) directory: PathBuf,
+    pub(crate) clients: SocketAddr,
+    file: File,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<Result<Stopped, RunError>>>,
+}
+
+/// A directory on a tmpfs that may hold a restart key, if this machine has one.
+fn runtime_directory(directory: &std::path::Path) -> Option<PathBuf> {
+    let name = directory.to_string_lossy().replace('/', "-");
+    let path = PathBuf::from("/dev/shm").join(format!("keyclave-test{name}"));
+    std::path::Path::new("/dev/shm").is_dir().then_some(path)
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+impl Server {
+    /// A server in a directory of its own, told to join `join` if given.
+    pub(crate) fn start(directory: PathBuf, join: Option<(HostPort, PathBuf)>) -> Self {
+        let [clients, peers, health] = [free_port(), free_port(), free_port()];
+        let file = File {
+            data_dir: Some(directory.clone()),
+            listen: Some(clients),
+            peer_listen: Some(peers),
+            health_listen: Some(health),
+            runtime_dir: runtime_directory(&directory),
+            join: join.as_ref().map(|(address, _)| address.clone()),
+            join_token_file: join.map(|(_, file)| file),
+            ..File::default()
+        };
+        let mut server = Self { directory, clients, file, stop: None, running: None };
+        server.begin();
+        server
+    }
+
+    pub(crate) fn begin(&mut self) {
+        let config = self.file.clone().complete().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async move { drop(stopped.await) };
+        self.running = Some(tokio::spawn(run(config, Arc::new(ClientJoiner), shutdown)));
+        self.stop = Some(stop);
+    }
+
+    pub(crate) async fn end(&mut self) -> Result<Stopped, RunError> {
+        drop(self.stop.take());
+        self.running.take().unwrap().await.unwrap()
+    }
+
+    /// A client over the operator's socket, once there is one.
+    pub(crate) async fn operator(&self) -> Client {
+        let socket = self.directory.join("keyclave.sock");
+        within(Duration::from_secs(20), async {
+            while !socket.exists() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        Client::local(&socket).build().unwrap()
+    }
+
+    pub(crate) fn address(&self) -> HostPort {
+        self.clients.to_string().parse().unwrap()
+    }
+
+    /// A client of this node alone.
+    pub(crate) fn client(&self, cluster: &NewCluster, token: Option<&str>) -> Client {
+        let endpoint: Endpoint = format!("https://{}", self.clients).parse().unwrap();
+        let builder = Client::builder().endpoints([endpoint]).ca_pem(cluster.ca_pem.as_bytes());
+        match token {
+            Some(token) => builder.token(token).build().unwrap(),
+            None => builder.build().unwrap(),
+        }
+    }
+
+    pub(crate) async fn until_unsealed(&self) {
+        let operator = self.operator().await;
+        within(Duration::from_secs(30), async {
+            loop {
+                if let Ok(status) = operator.seal_status().await
+                    && status.this_node.state == SealState::Unsealed
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(path) = runtime_directory(&self.directory) {
+            let _ = std::fs::remove_dir_all(path);
+        }
+    }
+}
+
+pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(limit, work).await.expect("it took too long")
+}
+
+/// Makes a cluster of the first server and unseals it with a threshold of its shares.
+pub(crate) async fn found(server: &Server) -> NewCluster {
+    let operator = server.operator().await;
+    let cluster = operator.init(Threshold::new(2, 3).unwrap(), AdmissionPolicy::Strict).await.unwrap().value;
+    give_shares(server, &cluster, 2).await;
+    cluster
+}
+
+pub(crate) async fn give_shares(server: &Server, cluster: &NewCluster, count: usize) {
+    let operator = server.operator().await;
+    let (_, boot_key) = operator.local_code().await.unwrap();
+    for share in cluster.shares.iter().take(count) {
+        let share = GivenShare::parse(share).unwrap();
+        operator.submit_share(&share, &boot_key, ShareTerms::default()).await.unwrap();
+    }
+    server.until_unsealed().await;
+}
+
+/// A first server and `more` that joined it by token, all unsealed.
+pub(crate) async fn cluster(root: &std::path::Path, more: usize) -> (Vec<Server>, NewCluster) {
+    let mut servers = vec![Server::start(root.join("1"), None)];
+    let founded = found(&servers[0]).await;
+    let admin = servers[0].client(&founded, Some(&founded.root_token));
+    for number in 2..2 + more {
+        let file = root.join(format!("token-{number}"));
+        let token = admin.create_join_token().await.unwrap().value;
+        std::fs::write(&file, token.text.as_bytes()).unwrap();
+        servers.push(Server::start(root.join(number.to_string()), Some((servers[0].address(), file))));
+    }
+    for server in &servers {
+        server.until_unsealed().await;
+    }
+    (servers, founded)
+}
+
+/// The real client's join.
+struct ClientJoiner;
+
+impl Joiner for ClientJoiner {
+    fn join(
+        &self,
+        address: HostPort,
+        token: Zeroizing<String>,
+        ask: JoinAsk,
+    ) -> BoxFuture<'static, Result<JoinReply, JoinFailure>> {
+        async move {
+            let ticket = JoinTicket::parse(&token).map_err(|error| JoinFailure::Refused(error.into()))?;
+            let endpoint: Endpoint = format!("https://{address}").parse().unwrap();
+            let client = Client::builder().endpoints([endpoint]).ca_fingerprint(ticket.fingerprint()).build().unwrap();
+            let node =
+                JoinNode { identity: ask.member, addresses: ask.addresses, boot_public_key: ask.boot_public };
+            let answer = client.join(&ticket, &node).await.map_err(|error| JoinFailure::Later(error.into()))?;
+            let joined = answer.value;
+            Ok(JoinReply {
+                position: answer.position,
+                cluster: joined.cluster,
+                node: joined.node,
+                members: joined
+                    .members
+                    .into_iter()
+                    .filter_map(|member| Some((member.node, member.identity, member.addresses?)))
+                    .collect(),
+                writer: joined.writer_public_key,
+                first_entry: joined.first_entry,
+            })
+        }
+        .boxed()
+    }
+}
