@@ -111,6 +111,24 @@ fn of_two_snapshots_at_a_time_only_the_later_one_counts() {
     assert_eq!(contents(&again), contents(&target));
 }
 
+/// What stands there would pass for the first one's, but the second one may still be writing it.
+#[test]
+fn of_one_snapshot_that_comes_twice_at_a_time_only_the_later_one_counts() {
+    let capture = with_records(200).capture();
+    let target = with_records(5);
+    let begin = || {
+        let mut installing = target.begin_install().unwrap();
+        chunks(&capture).iter().for_each(|chunk| installing.add(chunk).unwrap());
+        installing
+    };
+    let (first, second) = (begin(), begin());
+    let before = contents(&target);
+    assert!(matches!(first.finish(200, vec![], capture.at().digest), Err(InstallError::Digest { .. })));
+    assert_eq!(contents(&target), before);
+    second.finish(200, vec![], capture.at().digest).unwrap();
+    assert_eq!(target.applied().digest, capture.at().digest);
+}
+
 /// The side that the first one was to fill has become current meanwhile.
 #[test]
 fn a_snapshot_that_another_one_overtook_cannot_touch_the_records() {

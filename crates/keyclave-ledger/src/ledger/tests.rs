@@ -179,15 +179,22 @@ fn records_changed_behind_its_back_are_found_at_opening() {
 
 #[test]
 fn a_record_changed_while_it_runs_stops_the_entry_that_overwrites_it() {
-    let disk = Arc::new(MemoryDisk::default());
-    let ledger = open(&disk);
-    apply_one(&ledger, 1, &[(1, Some(vec![1]))]);
-    let mut batch = Batch::default();
-    batch.delete(Area::RecordsEven, id(1).as_bytes());
-    disk.write(batch).unwrap();
-    let transactions = [transaction(2, &[(1, Some(vec![2]))])];
-    let applied = ledger.apply(Entry { index: 2, leader: LEADER, transactions: &transactions, mark: vec![] });
-    assert!(matches!(applied, Err(DiskError::Damaged { .. })));
+    let other = envelope::encode(&Record { revision: Revision(3), blob: vec![1] });
+    for forged in [None, Some(other), Some(vec![9])] {
+        let disk = Arc::new(MemoryDisk::default());
+        let ledger = open(&disk);
+        apply_one(&ledger, 1, &[(1, Some(vec![1]))]);
+        let mut batch = Batch::default();
+        match forged {
+            None => batch.delete(Area::RecordsEven, id(1).as_bytes()),
+            Some(forged) => batch.put(Area::RecordsEven, id(1).as_bytes(), forged),
+        }
+        disk.write(batch).unwrap();
+        let transactions = [transaction(9, &[(1, Some(vec![2]))])];
+        let entry = Entry { index: 2, leader: LEADER, transactions: &transactions, mark: vec![] };
+        assert!(matches!(ledger.apply(entry), Err(DiskError::Damaged { .. })));
+        assert_eq!(ledger.applied().index, 1);
+    }
 }
 
 #[test]
