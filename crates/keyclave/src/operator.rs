@@ -1,0 +1,37 @@
+//! `keyclave operator …`: one file per act.
+
+mod init;
+
+mod unseal;
+
+mod seal;
+
+pub(crate) mod status;
+
+mod members;
+
+use crate::arguments::Connection;
+use crate::arguments::operator::OperatorCommand;
+use crate::failure::Failure;
+use crate::output::Shown;
+
+/// Runs one of the commands.
+pub(crate) async fn run(command: OperatorCommand, connection: &Connection) -> Result<Shown, Failure> {
+    match command {
+        OperatorCommand::Init { shares, threshold, admission, cacert_out } => {
+            let asked = init::Asked { shares, threshold, admission: admission.into(), cacert_out };
+            init::run(asked, connection).await
+        }
+        OperatorCommand::Unseal { node, code, share_file, all_members, reset } => {
+            unseal::run(unseal::Asked { node, code, share_file, all_members, reset }, connection).await
+        }
+        OperatorCommand::Admit { node, code } => seal::admit(node, &code, connection).await,
+        OperatorCommand::Code => seal::code(connection).await,
+        OperatorCommand::Seal { node, cluster } => seal::seal(node, cluster, connection).await,
+        OperatorCommand::Status => status::run(connection).await,
+        OperatorCommand::JoinToken { out } => members::join_token(out, connection).await,
+        OperatorCommand::Members(command) => members::run(command, connection).await,
+        OperatorCommand::StepDown { to } => members::step_down(to, connection).await,
+        OperatorCommand::AcceptTime { time } => members::accept_time(time, connection).await,
+    }
+}

@@ -1,0 +1,274 @@
+//! `keyclave operator status`: what everybody may see of the seals, and, for whoever may, of leader and members.
+
+use keyclave_client::cluster::{AdmissionPolicy, ClockState, ClusterStatus};
+use keyclave_client::error::ReadError;
+use keyclave_client::seal::{NodeSeal, RestartKey, SealState, SealStatus};
+use keyclave_types::ids::NodeId;
+use serde_json::{Value, json};
+
+use super::members::role;
+use super::unseal::ceremony_json;
+use crate::arguments::Connection;
+use crate::connection::client;
+use crate::failure::Failure;
+use crate::output::Shown;
+use crate::progress::watched;
+use crate::table::{Table, pairs};
+
+/// The exit status of a sealed cluster.
+const SEALED: u8 = 2;
+
+/// Shows how the cluster stands; ends with 2 if the node that answered is sealed.
+pub(super) async fn run(connection: &Connection) -> Result<Shown, Failure> {
+    let client = client(connection)?;
+    let seal = watched("asking for the seal", client.seal_status()).await?;
+    let cluster = match seal.this_node.state {
+        SealState::Unsealed => {
+            watched("asking for the members", client.cluster_status()).await.map(|a| a.value)
+        }
+        SealState::Sealed | SealState::Uninitialized | SealState::Unknown => Err(ReadError::Sealed),
+    };
+    // Whoever has no token sees the seals all the same; anything else that is wrong is told.
+    let hidden = match &cluster {
+        Ok(_) | Err(ReadError::Sealed) => None,
+        Err(error) => Some(error.to_string()),
+    };
+    Ok(shown(&seal, cluster.ok().as_ref(), hidden))
+}
+
+fn shown(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<String>) -> Shown {
+    let status = if seal.this_node.state == SealState::Sealed { SEALED } else { 0 };
+    let text = text(seal, cluster, hidden.as_deref());
+    Shown::new(text, &object(seal, cluster, hidden.as_deref())).with_status(status)
+}
+
+fn text(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<&str>) -> String {
+    let mut lines = vec![
+        ("cluster", seal.cluster.map_or_else(|| "none".to_owned(), |id| id.to_string())),
+        ("this node", format!("{}, {}", number(seal.this_node.node), state(seal.this_node.state))),
+    ];
+    if let Some(cluster) = cluster {
+        let leader = cluster.leader.map_or_else(|| "unknown".to_owned(), |node| format!("node {node}"));
+        lines.push(("leader", format!("{leader} in term {}", cluster.term)));
+        lines.push(("time", format!("{} ({})", cluster.time, clock(cluster.clock))));
+        lines.push(("admission", admission(cluster.admission).to_owned()));
+    }
+    if let Some(threshold) = seal.threshold {
+        lines.push(("shares", format!("{} of {} unseal", threshold.needed(), threshold.shares())));
+    }
+    if let Some(position) = seal.position {
+        lines.push(("position", position.to_string()));
+    }
+    lines.push(("version", seal.server_version.clone()));
+    let mut text = pairs(&lines);
+    if !seal.nodes.is_empty() {
+        text.push('\n');
+        text.push_str(&nodes_table(seal, cluster));
+    }
+    let attention = attention(seal, cluster, hidden);
+    if !attention.is_empty() {
+        text.push_str("\nNeeds attention:\n");
+        attention.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+    }
+    text
+}
+
+fn nodes_table(seal: &SealStatus, cluster: Option<&ClusterStatus>) -> String {
+    let mut table = Table::new(["NODE", "SEAL", "ROLE", "REACHED", "CLIENTS", "COMES BACK BY ITSELF"]);
+    for node in &seal.nodes {
+        let member = cluster.and_then(|cluster| cluster.members.iter().find(|m| Some(m.node) == node.node));
+        let health = cluster.and_then(|cluster| cluster.health.iter().find(|h| Some(h.node) == node.node));
+        let leads = cluster.is_some_and(|cluster| cluster.leader.is_some() && cluster.leader == node.node);
+        let part = member.map_or("-", |member| role(member.role));
+        table.row([
+            number(node.node),
+            state(node.state).to_owned(),
+            if leads { "leader".to_owned() } else { part.to_owned() },
+            health.map_or("-", |health| if health.reachable { "yes" } else { "no" }).to_owned(),
+            member.and_then(|m| m.addresses.as_ref()).map_or("-".to_owned(), |a| a.client.to_string()),
+            restart_key(node.restart_key).to_owned(),
+        ]);
+    }
+    table.lines()
+}
+
+/// What an operator should do something about, each with what that is.
+fn attention(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<&str>) -> Vec<String> {
+    let mut lines = Vec::new();
+    if seal.this_node.state == SealState::Uninitialized {
+        lines.push(
+            "this node belongs to no cluster: `keyclave operator init`, or start it with --join".to_owned(),
+        );
+    }
+    if let Some(ceremony) = &seal.ceremony {
+        lines.push(format!(
+            "a ceremony is under way at node {}: {} of {} shares given, {} wrong; `keyclave operator unseal`",
+            number(ceremony.node),
+            ceremony.given,
+            ceremony.needed,
+            ceremony.refused
+        ));
+    } else if seal.this_node.state == SealState::Sealed {
+        lines.push("this node is sealed: `keyclave operator unseal`".to_owned());
+    }
+    for node in &seal.nodes {
+        let name = number(node.node);
+        if node.needs_admission {
+            lines.push(format!("node {name} waits: `keyclave operator admit {name} CODE`"));
+        }
+        if node.seal_mark {
+            lines.push(format!(
+                "node {name} was sealed by an operator; it stays so until shares or an admission"
+            ));
+        }
+        if node.state == SealState::Unknown {
+            lines.push(format!("node {name} does not answer"));
+        }
+    }
+    if let Some(cluster) = cluster {
+        if cluster.leader.is_none() {
+            lines.push("no leader is known; writes wait".to_owned());
+        }
+        if cluster.clock == ClockState::Jumped {
+            lines.push(
+                "time has jumped: rotation and expiry wait; `keyclave operator accept-time`".to_owned(),
+            );
+        }
+    }
+    lines.extend(hidden.map(|why| format!("leader and members are not shown: {why}")));
+    lines
+}
+
+fn object(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<&str>) -> Value {
+    let nodes: Vec<_> = seal.nodes.iter().map(|node| node_json(node, cluster)).collect();
+    json!({
+        "cluster": seal.cluster.map(|id| id.to_string()),
+        "node": seal.this_node.node.map(NodeId::get),
+        "state": state(seal.this_node.state),
+        "sealed": seal.this_node.state != SealState::Unsealed,
+        "leader": cluster.and_then(|cluster| cluster.leader).map(NodeId::get),
+        "term": cluster.map(|cluster| cluster.term),
+        "time": cluster.map(|cluster| cluster.time.to_string()),
+        "clock": cluster.map(|cluster| clock(cluster.clock)),
+        "admission": cluster.map(|cluster| admission(cluster.admission)),
+        "threshold": seal.threshold.map(|threshold| threshold.needed()),
+        "shares": seal.threshold.map(|threshold| threshold.shares()),
+        "position": seal.position.map(|position| position.to_string()),
+        "ceremony": seal.ceremony.as_ref().map(ceremony_json),
+        "nodes": nodes,
+        "attention": attention(seal, cluster, hidden),
+        "server_version": seal.server_version,
+    })
+}
+
+fn node_json(seal: &NodeSeal, cluster: Option<&ClusterStatus>) -> Value {
+    let member = cluster.and_then(|cluster| cluster.members.iter().find(|m| Some(m.node) == seal.node));
+    let health = cluster.and_then(|cluster| cluster.health.iter().find(|h| Some(h.node) == seal.node));
+    let addresses = member.and_then(|member| member.addresses.as_ref());
+    json!({
+        "node": seal.node.map(NodeId::get),
+        "state": state(seal.state),
+        "leader": cluster.and_then(|cluster| cluster.leader).map(|leader| Some(leader) == seal.node),
+        "role": member.map(|member| role(member.role)),
+        "reachable": health.map(|health| health.reachable),
+        "keyed": health.map(|health| health.keyed),
+        "matched_index": health.and_then(|health| health.matched_index),
+        "peer_address": addresses.map(|addresses| addresses.peer.as_str()),
+        "client_address": addresses.map(|addresses| addresses.client.as_str()),
+        "seal_mark": seal.seal_mark,
+        "needs_admission": seal.needs_admission,
+        "restart_key": restart_key(seal.restart_key),
+    })
+}
+
+fn number(node: Option<NodeId>) -> String {
+    node.map_or_else(|| "-".to_owned(), |node| node.to_string())
+}
+
+fn state(state: SealState) -> &'static str {
+    match state {
+        SealState::Unknown => "unknown",
+        SealState::Uninitialized => "uninitialized",
+        SealState::Sealed => "sealed",
+        SealState::Unsealed => "unsealed",
+    }
+}
+
+fn restart_key(key: RestartKey) -> &'static str {
+    match key {
+        RestartKey::Unknown => "-",
+        RestartKey::Ready => "yes",
+        RestartKey::NoTmpfs => "no: not a tmpfs",
+        RestartKey::Swap => "no: swap",
+        RestartKey::Off => "no",
+    }
+}
+
+fn clock(clock: ClockState) -> &'static str {
+    match clock {
+        ClockState::Unknown => "unknown",
+        ClockState::Steady => "steady",
+        ClockState::Jumped => "jumped",
+    }
+}
+
+fn admission(policy: AdmissionPolicy) -> &'static str {
+    match policy {
+        AdmissionPolicy::Strict => "strict",
+        AdmissionPolicy::Members => "members",
+        AdmissionPolicy::Off => "off",
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::arguments::Output;
+
+    /// Nodes from 1 on in these states.
+    pub(in super::super) fn seals(states: &[SealState]) -> Vec<NodeSeal> {
+        let seal = |(at, state): (usize, &SealState)| NodeSeal {
+            node: NodeId::new(at as u64 + 1),
+            state: *state,
+            boot_key: None,
+            seal_mark: false,
+            needs_admission: *state == SealState::Sealed,
+            restart_key: RestartKey::Swap,
+        };
+        states.iter().enumerate().map(seal).collect()
+    }
+
+    fn status(states: &[SealState]) -> SealStatus {
+        let nodes = seals(states);
+        SealStatus {
+            position: None,
+            this_node: nodes[0].clone(),
+            nodes,
+            threshold: None,
+            share_set: None,
+            ceremony: None,
+            cluster: None,
+            server_version: "0.1.0".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_sealed_node_ends_with_two_and_says_what_helps() {
+        let shown = shown(&status(&[SealState::Sealed]), None, None);
+        assert_eq!(shown.status(), 2);
+        assert!(shown.render(Output::Text).contains("keyclave operator unseal"));
+    }
+
+    #[test]
+    fn who_still_needs_an_admission_is_named() {
+        let shown =
+            shown(&status(&[SealState::Unsealed, SealState::Sealed]), None, Some("no token".to_owned()));
+        assert_eq!(shown.status(), 0);
+        let text = shown.render(Output::Text);
+        assert!(text.contains("operator admit 2 CODE"), "{}", *text);
+        assert!(text.contains("no token"), "{}", *text);
+        let object: Value = serde_json::from_str(&shown.render(Output::Json)).unwrap();
+        assert_eq!(object["nodes"][1]["needs_admission"], true);
+        assert_eq!(object["sealed"], false);
+    }
+}
