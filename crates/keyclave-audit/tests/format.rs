@@ -1,5 +1,7 @@
 //! What stands in a line, sealed and plain; which key seals it; when a segment ends.
 
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
 mod fixture;
 
 use std::sync::Arc;
