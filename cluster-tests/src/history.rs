@@ -161,12 +161,25 @@ pub struct Recorded {
 #[derive(Clone, Default)]
 pub struct Recorder {
     events: Arc<Mutex<Vec<Recorded>>>,
+    heard: Option<Hear>,
 }
 
+/// Somebody who hears of each event as it happens.
+pub type Hear = Arc<dyn Fn(&Recorded) + Send + Sync>;
+
 impl Recorder {
+    /// An empty history whose events `hear` hears as they happen.
+    pub fn heard_by(hear: Hear) -> Self {
+        Self { heard: Some(hear), ..Self::default() }
+    }
+
     /// Adds one event.
     pub fn record(&self, at_ms: u64, event: Event) {
-        self.lock().push(Recorded { at_ms, event });
+        let recorded = Recorded { at_ms, event };
+        if let Some(hear) = &self.heard {
+            hear(&recorded);
+        }
+        self.lock().push(recorded);
     }
 
     /// Everything so far.

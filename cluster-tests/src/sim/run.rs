@@ -12,7 +12,7 @@ use super::identity::name;
 use super::links::{LinkAct, LinkFault, Links};
 use super::schedule::{self, FAULTS_MS, Fault, Planned, Whom};
 use super::world::{Command, Phase, Setup, World};
-use crate::history::{Event, Recorded};
+use crate::history::{Event, Recorded, Recorder};
 
 /// When simulated time begins, in seconds since 1970: left to turmoil it would be the time of the real run.
 const EPOCH_S: u64 = 1_800_000_000;
@@ -29,9 +29,9 @@ const MEMBERS_MIN: usize = 3;
 /// How long a process that had to stop stays away.
 const RESTART_MS: u64 = 500;
 
-/// Runs a seed and gives its history.
-pub fn run(setup: Setup) -> Vec<Recorded> {
-    let world = World::new(setup);
+/// Runs a seed, writes its history as it happens, and gives it.
+pub fn run(setup: Setup, recorder: Recorder) -> Vec<Recorded> {
+    let world = World::new(setup, recorder);
     let mut driver = Driver::new(world.clone());
     driver.make();
     if world.phase() == Phase::Faults {

@@ -83,14 +83,14 @@ pub struct NodeState {
 
 impl World {
     /// A world with empty disks.
-    pub fn new(setup: Setup) -> Self {
+    pub fn new(setup: Setup, recorder: Recorder) -> Self {
         let lies = setup.planted == Some(Planted::DiskWithoutSync);
         let nodes: Vec<NodeState> =
             (1..=setup.nodes + SPARES).map(|number| NodeState::new(number, MemoryDisk::new(lies))).collect();
         nodes.iter().filter(|node| node.number <= setup.nodes).for_each(NodeState::activate);
         Self {
             setup,
-            recorder: Recorder::default(),
+            recorder,
             nodes: Arc::new(nodes),
             phase: Arc::new(Mutex::new(Phase::Making)),
             operations: Arc::default(),
