@@ -2,17 +2,20 @@
 //! rotates what is due and makes caught-up learners voters.
 
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use keyclave_audit::record::Target;
 use keyclave_cluster::members::Role;
 use keyclave_policy::{Action, Principal};
 use keyclave_vault::refusal::{Refusal, Refused};
-use keyclave_vault::rotation::{self, Due, DueWork};
+use keyclave_vault::rotation::{self, Due, DueWork, Worked};
 use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::member::Member;
+use crate::noting::Act;
 use crate::unsealed::Unsealed;
 
 /// How often there is work to look for; what is due is done within a second.
@@ -32,6 +35,10 @@ pub(crate) async fn work<H: Host>(member: Weak<Member<H>>) {
         if member.unsealed().is_err() {
             return;
         }
+        if member.must_seal() {
+            member.note(Act::new("SealByMark").on(Target::Node(member.local.node))).await;
+            return member.seal_here().await;
+        }
         let deadline = Instant::now() + Duration::from_millis(WORK_MS_MAX);
         if let Err(error) = member.keep_up(deadline).await {
             tracing::debug!(%error, "chores were cut short");
@@ -44,6 +51,21 @@ pub(crate) async fn work<H: Host>(member: Weak<Member<H>>) {
 }
 
 impl<H: Host> Member<H> {
+    /// Whether an operator has sealed this node, or it is no longer a member: it must hold no key then.
+    fn must_seal(&self) -> bool {
+        let Ok(unsealed) = self.unsealed() else { return false };
+        let Ok(view) = unsealed.keeper.latest() else { return false };
+        let marked = self.is_marked(&view) && !unsealed.marked.load(Ordering::Acquire);
+        let members = self.cluster.applied_members();
+        marked || !(members.is_empty() || members.contains_key(&self.local.node) || self.is_joining())
+    }
+
+    /// Whether the ledger knows this node and the log has not named it yet.
+    fn is_joining(&self) -> bool {
+        let view = self.unsealed().ok().and_then(|unsealed| unsealed.keeper.latest().ok());
+        view.is_some_and(|view| view.node(self.local.node).is_some())
+    }
+
     async fn keep_up(&self, deadline: Instant) -> Result<(), Failure> {
         self.unsealed()?.keeper.latest()?;
         self.keep_certificate(deadline).await?;
@@ -84,14 +106,22 @@ impl<H: Host> Member<H> {
                 .map_err(|denied| Refused { refusal: denied.into(), reads: Default::default() })?;
             rotation::decide_due(view, &permit, work, occasion, entropy)
         });
-        carried.await.map(|_| ())
+        let (operation, version) = match carried.await?.answer {
+            Worked::Rotated(version) => ("RotateDue", version),
+            Worked::Pruned(version) => ("PruneDue", version),
+        };
+        self.note(Act::new(operation).on_key(work.name.clone(), version)).await;
+        Ok(())
     }
 
     async fn promote_learners(&self, deadline: Instant) {
         for (node, (_, role)) in self.cluster.members() {
             if role == Role::Learner && self.cluster.lag(node) <= LAG_ENTRIES_MAX {
                 match self.cluster.promote(node, deadline).await {
-                    Ok(()) => tracing::info!(%node, "a node that joined is a voter"),
+                    Ok(()) => {
+                        tracing::info!(%node, "a node that joined is a voter");
+                        self.note(Act::new("Promote").on(Target::Node(node))).await;
+                    }
                     Err(error) => tracing::info!(%node, %error, "a node that joined is not a voter yet"),
                 }
             }

@@ -41,6 +41,7 @@ mod deciding;
 mod directory;
 mod keys;
 mod maintaining;
+mod noting;
 mod rejoining;
 mod settling_in;
 mod unsealed;

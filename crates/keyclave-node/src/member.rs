@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keyclave_audit::open::{OpenTrail, OpenTrailError, Tampering};
 use keyclave_audit::trail::Trail;
-use keyclave_cluster::cluster::Cluster;
+use keyclave_cluster::cluster::{Cluster, Fatal};
 use keyclave_cluster::guard::Pins;
 use keyclave_cluster::start::StartCluster;
 use keyclave_cluster::transport::connection::Connections;
@@ -273,7 +273,8 @@ async fn watch_health<H: Host>(member: std::sync::Weak<Member<H>>) {
     };
     let ending = tokio::select! {
         fatal = fatal.wait_for(Option::is_some) => match fatal {
-            Ok(fatal) => fatal.clone().map(crate::node::Ending::Log),
+            // A log that was told to stop is no failure.
+            Ok(fatal) => fatal.clone().filter(|fatal| *fatal != Fatal::Stopped).map(crate::node::Ending::Log),
             Err(_) => None,
         },
         alarm = alarm.wait_for(Option::is_some) => match alarm {

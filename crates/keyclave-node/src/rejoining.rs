@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::host::Host;
 use crate::member::Member;
+use crate::unsealing::By;
 
 /// Rest between two rounds over all members.
 const ROUND_MS: u64 = 500;
@@ -129,6 +130,6 @@ impl<H: Host> Member<H> {
             return None;
         }
         let root = Root::open(&self.boot, self.local.cluster, &answer.sealed_root).ok()?;
-        self.unseal(root, &set).ok()
+        self.unseal(root, &set, By::Peer).ok()
     }
 }

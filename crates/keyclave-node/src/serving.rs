@@ -2,6 +2,7 @@
 //! answer computed over that view stands.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keyclave_audit::trail::Trail;
@@ -38,7 +39,11 @@ pub struct Serving<H: Host> {
 impl<H: Host> Member<H> {
     /// This node as it serves; [`Failure::Sealed`] while it does not.
     pub fn serving(self: &Arc<Self>) -> Result<Serving<H>, Failure> {
-        Ok(Serving { unsealed: self.unsealed()?, member: self.clone() })
+        let unsealed = self.unsealed()?;
+        if unsealed.marked.load(Ordering::Acquire) {
+            return Err(Failure::Sealed);
+        }
+        Ok(Serving { unsealed, member: self.clone() })
     }
 
     /// The trail.

@@ -2,8 +2,10 @@
 //! restarted process of it come back by itself.
 
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use keyclave_audit::record::Target;
 use keyclave_audit::segment_key::{SegmentKey, SegmentKeyId};
 use keyclave_crypto::secret::Secret;
 use keyclave_crypto::sign::SigningKey;
@@ -14,15 +16,19 @@ use tokio::time::Instant;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::member::Member;
+use crate::noting::Act;
+use crate::unsealing::By;
 
 /// How long one attempt may take before it is begun again.
 const ATTEMPT_MS_MAX: u64 = 10_000;
+/// Rest between two looks at what the leader has written and this node has not applied yet.
+const CATCH_UP_REST_MS: u64 = 10;
 /// Rest after a failed attempt.
 const REST_MS: u64 = 500;
 
 /// Repeats each step until it is done, or the node is sealed again.
-pub(crate) async fn settle_in<H: Host>(member: Weak<Member<H>>) {
-    for step in [Step::SegmentKey, Step::Certificate, Step::RestartKey] {
+pub(crate) async fn settle_in<H: Host>(member: Weak<Member<H>>, by: By) {
+    for step in [Step::Marks, Step::SegmentKey, Step::Record, Step::Certificate, Step::RestartKey] {
         loop {
             let Some(member) = member.upgrade() else { return };
             if member.unsealed().is_err() {
@@ -30,6 +36,15 @@ pub(crate) async fn settle_in<H: Host>(member: Weak<Member<H>>) {
             }
             let deadline = Instant::now() + Duration::from_millis(ATTEMPT_MS_MAX);
             let done = match step {
+                Step::Marks => member.lift_marks(deadline).await,
+                Step::Record => {
+                    let operation = match by {
+                        By::Ceremony => "UnsealByShares",
+                        By::Peer => "UnsealByPeer",
+                    };
+                    member.note(Act::new(operation).on(Target::Node(member.local.node))).await;
+                    Ok(())
+                }
                 Step::SegmentKey => member.seal_trail(deadline).await,
                 Step::Certificate => member.keep_certificate(deadline).await,
                 Step::RestartKey => member.record_restart_key(deadline).await,
@@ -46,12 +61,33 @@ pub(crate) async fn settle_in<H: Host>(member: Weak<Member<H>>) {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
+    Marks,
     SegmentKey,
+    Record,
     Certificate,
     RestartKey,
 }
 
 impl<H: Host> Member<H> {
+    /// Lifts what an operator's seal has marked, if a ceremony has unsealed this node; it serves only afterwards.
+    async fn lift_marks(&self, deadline: Instant) -> Result<(), Failure> {
+        let unsealed = self.unsealed()?;
+        if !unsealed.marked.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let upkeep = Upkeep::LiftMarks { nodes: vec![self.local.node], cluster: true };
+        self.maintain(upkeep, deadline).await?;
+        while self.is_marked(&*unsealed.keeper.latest()?) {
+            if Instant::now() >= deadline {
+                return Err(Failure::Behind);
+            }
+            tokio::time::sleep(Duration::from_millis(CATCH_UP_REST_MS)).await;
+        }
+        unsealed.marked.store(false, Ordering::Release);
+        tracing::info!("the operator's seal is lifted");
+        Ok(())
+    }
+
     /// Gives the trail the key of its open segment, or a fresh one made through the ledger.
     pub(crate) async fn seal_trail(&self, deadline: Instant) -> Result<(), Failure> {
         let status = self.trail.status();
@@ -71,7 +107,7 @@ impl<H: Host> Member<H> {
             if let Some(secret) = self.segment_key(id)? {
                 return Ok(self.trail.give_key(SegmentKey { id, secret }).await?);
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(CATCH_UP_REST_MS)).await;
         }
         Err(Failure::Behind)
     }

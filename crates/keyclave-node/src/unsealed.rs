@@ -2,6 +2,7 @@
 //! blocks of uses that it has reserved. Dropping it wipes the keys.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use keyclave_ledger::disk::Disk;
@@ -22,6 +23,8 @@ pub(crate) struct Unsealed<D> {
     pub(crate) keeper: Keeper<D>,
     pub(crate) confirmer: Confirmer,
     pub(crate) uses: ReservedUses,
+    /// An operator's seal mark stands, and the ceremony that unsealed this node has not lifted it yet.
+    pub(crate) marked: AtomicBool,
 }
 
 impl<D: Disk> Unsealed<D> {

@@ -2,12 +2,14 @@
 //! node puts its own things in order through the ledger.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use keyclave_types::ids::CeremonyId;
 use keyclave_types::seal::ShareSet;
 use keyclave_vault::ceremony::open_keyring;
 use keyclave_vault::keyring::{Root, UnwrapError};
+use keyclave_vault::view::View;
 use tokio::time::Instant;
 
 use crate::asking;
@@ -57,6 +59,15 @@ pub enum GiveError {
     NotNeeded,
 }
 
+/// What unsealed a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum By {
+    /// A threshold of shares, given here. Only this lifts an operator's seal.
+    Ceremony,
+    /// A peer that gave the root.
+    Peer,
+}
+
 /// What a share did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ShareTaken {
@@ -94,7 +105,7 @@ impl<H: Host> Member<H> {
             Given::Taken(x) => Ok(ShareTaken::Progress { x: x.get(), repeated: false, progress }),
             Given::Repeated(x) => Ok(ShareTaken::Progress { x: x.get(), repeated: true, progress }),
             Given::Completed(x, root) => {
-                self.unseal(root, &set)?;
+                self.unseal(root, &set, By::Ceremony)?;
                 tracing::info!(share = x.get(), "the ceremony is complete: this node is unsealed");
                 Ok(ShareTaken::Unsealed { x: x.get() })
             }
@@ -114,12 +125,13 @@ impl<H: Host> Member<H> {
     }
 
     /// Holds a root that opens the keyring of `set`; from then on this node serves.
-    pub(crate) fn unseal(self: &Arc<Self>, root: Root, set: &ShareSet) -> Result<(), UnsealError> {
+    pub(crate) fn unseal(self: &Arc<Self>, root: Root, set: &ShareSet, by: By) -> Result<(), UnsealError> {
         let keyring = Arc::new(open_keyring(&root, self.local.cluster, set)?);
         self.keys.hold(keyring.clone());
         let keeper =
             Keeper::open(self.ledger.clone(), keyring.clone(), self.local.cluster, self.local.generation);
         let keeper = keeper.inspect_err(|_| self.keys.drop_keyring())?;
+        let marked = by == By::Ceremony && self.is_marked(&*keeper.latest()?);
         let weak = Arc::downgrade(self);
         let confirmer = confirmer::spawn(move || asking::ask(weak.clone()));
         self.cluster.set_sealed(false);
@@ -128,10 +140,16 @@ impl<H: Host> Member<H> {
             keeper,
             confirmer,
             uses: ReservedUses::default(),
+            marked: AtomicBool::new(marked),
         })));
-        self.spawn(crate::settling_in::settle_in(Arc::downgrade(self)));
+        self.spawn(crate::settling_in::settle_in(Arc::downgrade(self), by));
         self.spawn(crate::chores::work(Arc::downgrade(self)));
         Ok(())
+    }
+
+    /// Whether an operator has sealed this node or the whole cluster.
+    pub(crate) fn is_marked(&self, view: &View) -> bool {
+        view.cluster_mark().is_some() || view.node_mark(self.local.node).is_some()
     }
 
     /// Waits until this node's seal record is confirmed as the current one; a sealed leader can confirm this.

@@ -11,8 +11,8 @@
 
 pub mod run;
 
-pub mod config;
 pub mod client_tls;
+pub mod config;
 pub mod hardening;
 pub mod joiner;
 pub mod socket;

@@ -4,6 +4,10 @@
 //! see to that.
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, LogLevel};
 
@@ -14,15 +18,21 @@ pub struct TelemetryError;
 
 /// From now on events are written.
 pub fn start(format: LogFormat, level: LogLevel) -> Result<(), TelemetryError> {
-    let lines = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(filter(level))
-        .with_target(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry();
     let started = match format {
-        LogFormat::Text => lines.with_ansi(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Text => registry.with(lines.with_ansi(false).with_filter(wanted(level))).try_init(),
+        LogFormat::Json => {
+            registry.with(lines.json().flatten_event(true).with_filter(wanted(level))).try_init()
+        }
     };
     started.map_err(|_| TelemetryError)
+}
+
+/// Our own rooms at the level asked for; libraries only where something is wrong, unless everything is wanted.
+fn wanted(level: LogLevel) -> Targets {
+    let others = if level == LogLevel::Debug { LevelFilter::INFO } else { LevelFilter::ERROR };
+    Targets::new().with_default(others).with_target("keyclave", filter(level))
 }
 
 fn filter(level: LogLevel) -> LevelFilter {

@@ -13,14 +13,15 @@ fn name(text: &str) -> KeyName {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_made_at_one_node_encrypts_at_the_second_and_decrypts_at_the_third() {
-    let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter("info").try_init();
+    let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter("keyclave=info").try_init();
     let root = tempfile::tempdir().unwrap();
     let (servers, founded) = cluster(root.path(), 2).await;
     let clients: Vec<_> = servers.iter().map(|s| s.client(&founded, Some(&founded.root_token))).collect();
     let key = name("app/data");
     clients[0].create_key(&key, Algorithm::Xaes256Gcm, KeyRules::default()).await.unwrap();
     let sealed = clients[1].encrypt(&key, None, b"plain", b"context").await.unwrap().value;
-    let opened = clients[2].decrypt(DecryptWith::Key(&key), &sealed.ciphertext, b"context").await.unwrap().value;
+    let opened =
+        clients[2].decrypt(DecryptWith::Key(&key), &sealed.ciphertext, b"context").await.unwrap().value;
     assert_eq!(opened.plaintext.as_slice(), b"plain");
     assert!(clients[2].decrypt(DecryptWith::Key(&key), &sealed.ciphertext, b"other").await.is_err());
 

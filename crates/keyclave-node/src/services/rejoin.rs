@@ -4,6 +4,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use keyclave_audit::record::Target;
 use keyclave_cluster::transport::connection::PeerInfo;
 use keyclave_crypto::{hpke, sign};
 use keyclave_proto::peer::v1 as wire;
@@ -17,6 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::member::Member;
+use crate::noting::Act;
 use crate::rejoining::restart_message;
 use crate::services::forward::ending;
 
@@ -74,7 +76,8 @@ impl<H: Host> Member<H> {
             .root
             .seal_to(&boot, self.local.cluster, &mut self.entropy())
             .map_err(|hpke::BadPublicKey| Refusal::NotAdmitted)?;
-        tracing::info!(node = %peer.node, "gave the root to a process that was vouched for");
+        tracing::info!(node = %peer.node, "gives the root to a process that was vouched for");
+        self.note(Act::new("GiveRoot").on(Target::Node(peer.node))).await;
         let at = view.position();
         Ok(wire::RejoinResponse {
             sealed_root,

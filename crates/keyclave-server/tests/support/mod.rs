@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
-use keyclave_client::cluster::{AdmissionPolicy, JoinNode, JoinTicket, NewCluster};
-use keyclave_client::seal::{GivenShare, SealState, ShareTerms};
 use keyclave_client::Client;
+use keyclave_client::cluster::{AdmissionPolicy, JoinNode, JoinTicket, MemberRole, NewCluster};
 use keyclave_client::endpoint::Endpoint;
+use keyclave_client::seal::{GivenShare, SealState, ShareTerms};
 use keyclave_node::joining::JoinAsk;
 use keyclave_server::config::File;
 use keyclave_server::joiner::{JoinFailure, JoinReply, Joiner};
@@ -159,7 +159,22 @@ pub(crate) async fn cluster(root: &std::path::Path, more: usize) -> (Vec<Server>
     for server in &servers {
         server.until_unsealed().await;
     }
+    until_voters(&admin, servers.len()).await;
     (servers, founded)
+}
+
+/// A joined node counts once it has caught up.
+async fn until_voters(admin: &Client, count: usize) {
+    within(Duration::from_secs(30), async {
+        loop {
+            let members = admin.list_members().await.unwrap().value;
+            if members.iter().filter(|member| member.role == MemberRole::Voter).count() == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
 }
 
 /// The real client's join.
@@ -175,10 +190,12 @@ impl Joiner for ClientJoiner {
         async move {
             let ticket = JoinTicket::parse(&token).map_err(|error| JoinFailure::Refused(error.into()))?;
             let endpoint: Endpoint = format!("https://{address}").parse().unwrap();
-            let client = Client::builder().endpoints([endpoint]).ca_fingerprint(ticket.fingerprint()).build().unwrap();
+            let client =
+                Client::builder().endpoints([endpoint]).ca_fingerprint(ticket.fingerprint()).build().unwrap();
             let node =
                 JoinNode { identity: ask.member, addresses: ask.addresses, boot_public_key: ask.boot_public };
-            let answer = client.join(&ticket, &node).await.map_err(|error| JoinFailure::Later(error.into()))?;
+            let answer =
+                client.join(&ticket, &node).await.map_err(|error| JoinFailure::Later(error.into()))?;
             let joined = answer.value;
             Ok(JoinReply {
                 position: answer.position,
