@@ -1,8 +1,13 @@
 //! Which node is asked, for how long, and when the client gives up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use keyclave_client::Client;
+use keyclave_client::dial::{Dial, DialError, Dialling};
+use keyclave_client::endpoint::Endpoint;
 use keyclave_client::error::{ReadError, Silence};
+use keyclave_crypto::entropy::Entropy;
 use keyclave_proto::reason::Reason;
 use keyclave_types::name::KeyName;
 use tokio::time::Instant;
@@ -53,6 +58,27 @@ async fn a_node_without_a_cluster_is_passed_over_and_alone_it_is_not_waited_for(
     let began = Instant::now();
     let error = client(Memory::of([("a", &fresh)]), &["a"]).get_key(&name()).await.unwrap_err();
     assert!(matches!(error, ReadError::NoAnswer(_)), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_is_not_to_be_trusted_is_said_at_once() {
+    struct Untrusted;
+    impl Dial for Untrusted {
+        fn dial(&self, _: &Endpoint) -> Dialling {
+            Box::pin(async { Err(DialError::Certificate(rustls::CertificateError::UnknownIssuer.into())) })
+        }
+    }
+    let client = Client::builder()
+        .endpoint_list("https://a:1,https://b:1")
+        .unwrap()
+        .dial(Arc::new(Untrusted))
+        .entropy(Entropy::from_seed([1; 32]))
+        .build()
+        .unwrap();
+    let began = Instant::now();
+    let error = client.get_key(&name()).await.unwrap_err();
+    assert!(error.advice().contains("KEYCLAVE_CACERT"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(1));
 }
 
