@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use keyclave_types::ids::CeremonyId;
+use keyclave_types::ids::{CeremonyId, PlainKind, RecordId};
 use keyclave_types::seal::ShareSet;
 use keyclave_vault::ceremony::open_keyring;
 use keyclave_vault::keyring::{Root, UnwrapError};
@@ -157,13 +157,20 @@ impl<H: Host> Member<H> {
         let deadline = Instant::now() + Duration::from_millis(CONFIRM_MS_MAX);
         while Instant::now() < deadline {
             if let Some(index) = self.ask_seal_record_index().await
-                && self.cluster.wait_applied(index, deadline).await.is_ok()
+                && self.seal_record_is_current(index)
             {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(REST_MS)).await;
         }
         Err(GiveError::NotConfirmed)
+    }
+
+    /// Whether everything up to `index` is here and nothing in it that is not applied changes the seal record. While
+    /// all are sealed nobody can vouch for what is committed, so waiting until it is applied would wait for ever.
+    fn seal_record_is_current(&self, index: u64) -> bool {
+        let seal = RecordId::plain(PlainKind::Seal, 0);
+        self.cluster.last_index() >= index && matches!(self.cluster.changes_unapplied(seal), Ok(false))
     }
 
     async fn ask_seal_record_index(&self) -> Option<u64> {

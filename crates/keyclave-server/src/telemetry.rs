@@ -32,7 +32,9 @@ pub fn start(format: LogFormat, level: LogLevel) -> Result<(), TelemetryError> {
 /// Our own rooms at the level asked for; libraries only where something is wrong, unless everything is wanted.
 fn wanted(level: LogLevel) -> Targets {
     let others = if level == LogLevel::Debug { LevelFilter::INFO } else { LevelFilter::ERROR };
-    Targets::new().with_default(others).with_target("keyclave", filter(level))
+    // openraft calls every unreachable peer an error; what stops a node is told by our own rooms.
+    let raft = if level == LogLevel::Debug { LevelFilter::INFO } else { LevelFilter::OFF };
+    Targets::new().with_default(others).with_target("openraft", raft).with_target("keyclave", filter(level))
 }
 
 fn filter(level: LogLevel) -> LevelFilter {
