@@ -83,7 +83,7 @@ async fn sectors_that_reach_the_disk_in_any_order_never_look_like_tampering() {
             dice ^= dice << 13;
             dice ^= dice >> 7;
             dice ^= dice << 17;
-            dice % 4 != 0
+            !dice.is_multiple_of(4)
         });
         let report = report_with(&files, &AllKeys, &heads(&receipts));
         assert!(report.is_untouched(), "round {round}: {:?}", report.findings);

@@ -1,5 +1,7 @@
 //! Records are found by what stands in their lines and bodies, page by page.
 
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
 mod fixture;
 
 use fixture::{AllKeys, FIRST, START, open, segment_key, small_trail};
