@@ -225,7 +225,13 @@ impl<D: Disk> Cluster<D> {
         (self.inner.presence.contradictions(), self.inner.presence.refusals())
     }
 
-    /// Stops Raft; the log is whole on disk afterwards. Returns when openraft has ended or `limit` has passed.
+    /// How often this node's disk took longer to sync than an append may take. An alarm when it grows.
+    pub fn slow_syncs(&self) -> u64 {
+        self.inner.ground.slow_syncs()
+    }
+
+    /// Stops Raft; the log is whole on disk afterwards. To be called before the last handle goes: openraft does not
+    /// end by itself. Returns when openraft has ended or `limit` has passed.
     pub async fn stop(&self, limit: Duration) {
         self.inner.presence.set_may_lead(false);
         if tokio::time::timeout(limit, self.inner.raft.shutdown()).await.is_err() {

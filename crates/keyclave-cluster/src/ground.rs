@@ -24,6 +24,7 @@ struct State {
     applied_membership: StoredMembership,
     logged_memberships: BTreeMap<u64, StoredMembership>,
     vouched: Option<(LogId, Signature)>,
+    slow_syncs: u64,
 }
 
 impl Ground {
@@ -115,6 +116,15 @@ impl Ground {
 
     pub(crate) fn vouched(&self) -> Option<(LogId, Signature)> {
         self.state().vouched
+    }
+
+    /// The disk took longer than an append may.
+    pub(crate) fn slow_sync(&self) {
+        self.state().slow_syncs += 1;
+    }
+
+    pub(crate) fn slow_syncs(&self) -> u64 {
+        self.state().slow_syncs
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -25,8 +25,8 @@ use crate::presence::Presence;
 use crate::raft::{Raft, is_quorum, leader_of};
 use crate::runtime::Dice;
 use crate::timing::{
-    ELECTION_MS_MAX, ELECTION_MS_MIN, FERRY_AFTER_MS, LEADER_SEEN_MS, LEASE_MS, QUORUM_SILENT_MS,
-    TAKE_OVER_EVERY_MS, TICK_MS,
+    ELECTION_MS_MAX, ELECTION_MS_MIN, FERRY_AFTER_MS, LEADER_SEEN_MS, LEASE_MS, OUTDATED_MS,
+    QUORUM_SILENT_MS, TAKE_OVER_EVERY_MS, TICK_MS,
 };
 
 /// Who leads, as far as this node knows.
@@ -138,7 +138,7 @@ impl Driver {
         let alone = is_quorum(membership.membership(), &BTreeSet::from([self.me.get()]));
         let wait = if alone { Duration::ZERO } else { self.patience(watched) };
         let tried = watched.tried.map(|at| at.elapsed());
-        if self.presence.quiet() < wait || tried.is_some_and(|since| since < watched.jitter) {
+        if self.presence.quiet() < wait || tried.is_some_and(|since| since < self.between(watched)) {
             return;
         }
         watched.tried = Some(Instant::now());
@@ -148,8 +148,15 @@ impl Driver {
         }
     }
 
+    /// Between two attempts.
+    fn between(&self, watched: &Watched) -> Duration {
+        let longer = if self.presence.outdated() { OUTDATED_MS } else { 0 };
+        watched.jitter + Duration::from_millis(longer)
+    }
+
+    /// Without a leader, before the first attempt.
     fn patience(&self, watched: &Watched) -> Duration {
-        let lease = Duration::from_millis(LEASE_MS) + watched.jitter;
+        let lease = Duration::from_millis(LEASE_MS) + self.between(watched);
         if self.presence.sealed() {
             lease.max(Duration::from_millis(FERRY_AFTER_MS) + watched.jitter)
         } else {

@@ -10,6 +10,7 @@
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyclave_ledger::disk::{Disk, DiskError};
 use keyclave_ledger::ledger::Ledger;
@@ -19,6 +20,7 @@ use keyclave_types::ids::NodeId;
 use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{ErrorSubject, ErrorVerb, OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::cluster::StorageFailure;
 use crate::entry::{self, Entry, EntryError, Line, Payload};
@@ -30,6 +32,7 @@ use crate::raft::{
     LogId, LogIdForm, StorageError, StoredMembership, TypeConfig, Vote, VoteForm, storage_error,
 };
 use crate::threads::Threads;
+use crate::timing::SYNC_SLOW_MS;
 
 /// Bytes of entries in one append to a follower.
 const READ_BYTES_MAX: usize = 1024 * 1024;
@@ -204,7 +207,10 @@ impl<D: Disk> Log<D> {
     async fn write(&self, entries: Vec<Entry>) -> Result<(), LogError> {
         let mut stored = Vec::with_capacity(entries.len());
         let mut last = None;
-        for mut entry in entries {
+        let suite = self.shared.signer.0.is_none();
+        let purged = self.shared.ground.standing().purged.filter(|_| suite).map(|purged| purged.index);
+        // openraft's own suite appends below what it purged, which the ledger takes for damage.
+        for mut entry in entries.into_iter().filter(|entry| Some(entry.log_id.index) > purged) {
             entry.fate().appended();
             self.complete(&mut entry)?;
             stored.push((entry.log_id.index, entry.to_bytes()));
@@ -225,13 +231,20 @@ impl<D: Disk> Log<D> {
         &self,
         work: impl FnOnce(&LogStore<D>) -> Result<(), DiskError> + Send + 'static,
     ) -> Result<(), LogError> {
+        let begun = Instant::now();
         let (done, finished) = oneshot::channel();
         let store = self.shared.store.clone();
         self.shared.threads.run(Box::new(move || {
             // The task that waits is openraft's; if it is gone, so is the node.
             let _ = done.send(work(&store));
         }));
-        Ok(finished.await.map_err(|_| LogError::Thread)??)
+        let outcome = finished.await.map_err(|_| LogError::Thread)?;
+        let took = begun.elapsed();
+        if took > Duration::from_millis(SYNC_SLOW_MS) {
+            self.shared.ground.slow_sync();
+            tracing::warn!(took_ms = took.as_millis(), "the disk is slow: followers may miss heartbeats");
+        }
+        Ok(outcome?)
     }
 }
 

@@ -17,7 +17,7 @@ use keyclave_types::envelope::{self, EnvelopeError, Stored};
 use openraft::storage::RaftStateMachine;
 use openraft::{ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::cluster::Alarm;
 use crate::entry::{Entry, Payload};
@@ -28,6 +28,7 @@ use crate::raft::{
     TypeConfig, UnknownVoter, leader_of, storage_error,
 };
 use crate::snapshot::{SnapshotBody, chunks_of, meta_of};
+use crate::threads::Threads;
 
 /// What the ledger keeps for Raft with every entry.
 #[derive(Serialize, Deserialize)]
@@ -63,6 +64,8 @@ pub(crate) enum MachineError {
     Membership(#[from] UnknownVoter),
     #[error("the snapshot could not be installed")]
     Install(#[from] InstallError),
+    #[error("the thread that installs was lost")]
+    Thread,
     #[error("openraft gave a snapshot that was not received")]
     NotReceived,
 }
@@ -75,6 +78,7 @@ pub(crate) struct Machine<D: Disk> {
 struct Shared<D: Disk> {
     ledger: Ledger<D>,
     ground: Ground,
+    threads: Arc<dyn Threads>,
     state: Mutex<State<D>>,
     wanted: AtomicBool,
     /// Only openraft's own suite captures without a checkpoint.
@@ -88,6 +92,7 @@ struct State<D: Disk> {
     applied: Option<LogId>,
     membership: StoredMembership,
     captured: Option<Captured<D>>,
+    bytes_since: usize,
 }
 
 /// The state at a checkpoint, and the entry that signs it.
@@ -108,6 +113,7 @@ impl<D: Disk> Machine<D> {
     pub(crate) fn open(
         ledger: Ledger<D>,
         ground: Ground,
+        threads: Arc<dyn Threads>,
         captures_freely: bool,
     ) -> Result<Self, MachineError> {
         let opened = ledger.applied();
@@ -122,7 +128,8 @@ impl<D: Disk> Machine<D> {
             shared: Arc::new(Shared {
                 ledger,
                 ground,
-                state: Mutex::new(State { applied, membership, captured: None }),
+                threads,
+                state: Mutex::new(State { applied, membership, captured: None, bytes_since: 0 }),
                 wanted: AtomicBool::new(false),
                 captures_freely,
                 applied: watch::Sender::new(index),
@@ -149,11 +156,12 @@ impl<D: Disk> Machine<D> {
         self.shared.wanted.load(Ordering::Acquire)
     }
 
-    /// Entries applied since the last capture.
-    pub(crate) fn since_checkpoint(&self) -> u64 {
+    /// Entries applied since the last capture, and their bytes.
+    pub(crate) fn since_checkpoint(&self) -> (u64, usize) {
         let state = self.state();
         let applied = state.applied.map_or(0, |id| id.index);
-        applied.saturating_sub(state.captured.as_ref().map_or(0, |captured| captured.checkpoint.log_id.index))
+        let captured = state.captured.as_ref().map_or(0, |captured| captured.checkpoint.log_id.index);
+        (applied.saturating_sub(captured), state.bytes_since)
     }
 
     fn state(&self) -> MutexGuard<'_, State<D>> {
@@ -183,6 +191,7 @@ impl<D: Disk> Machine<D> {
             mark: Mark::bytes(entry.log_id, &state.membership),
         })?;
         state.applied = Some(entry.log_id);
+        state.bytes_since = state.bytes_since.saturating_add(entry.payload_bytes().len());
         self.shared.ground.set_applied(state.applied, &state.membership);
         let index = entry.log_id.index;
         let effect = match (entry.payload(), agrees) {
@@ -208,6 +217,7 @@ impl<D: Disk> Machine<D> {
         let index = checkpoint.log_id.index;
         let (membership, capture) = (state.membership.clone(), self.shared.ledger.capture());
         state.captured = Some(Captured { checkpoint, membership, capture });
+        state.bytes_since = 0;
         self.shared.wanted.store(false, Ordering::Release);
         self.shared.captured.send_replace(index);
     }
@@ -230,8 +240,15 @@ impl<D: Disk> Machine<D> {
     async fn install(&self, meta: &SnapshotMeta, body: SnapshotBody) -> Result<(), MachineError> {
         let (checkpoint, staged) = self.received(body).await?;
         let index = checkpoint.log_id.index;
+        let mark = Mark::bytes(checkpoint.log_id, &meta.last_membership);
+        let (done, finished) = oneshot::channel();
+        // It reads every record back. Nothing is applied meanwhile: openraft's worker waits here.
+        self.shared.threads.run(Box::new(move || {
+            // The task that waits is openraft's; if it is gone, so is the node.
+            let _ = done.send(staged.finish(index, mark));
+        }));
+        finished.await.map_err(|_| MachineError::Thread)??;
         let mut state = self.state();
-        staged.finish(index, Mark::bytes(checkpoint.log_id, &meta.last_membership))?;
         state.applied = Some(checkpoint.log_id);
         state.membership = meta.last_membership.clone();
         self.shared.ground.set_applied(state.applied, &state.membership);

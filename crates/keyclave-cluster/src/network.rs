@@ -169,6 +169,9 @@ impl Peer {
         let response = VoteResponse::from(answer);
         let vote = network.tame(response.vote, &sent, keyed)?;
         network.rollback.check_last(target, response.last_log_id, &network.ground)?;
+        if response.last_log_id > network.ground.last() {
+            network.presence.set_outdated();
+        }
         Ok(VoteResponse { vote, ..response })
     }
 

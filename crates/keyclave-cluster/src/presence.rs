@@ -23,6 +23,7 @@ struct State {
     leader: Option<NodeId>,
     leader_ferries: bool,
     leads_heard: bool,
+    outdated: bool,
     heard: Option<Instant>,
     quiet_since: Instant,
     disturbed: Option<Instant>,
@@ -39,6 +40,7 @@ impl Presence {
             leader: None,
             leader_ferries: false,
             leads_heard: false,
+            outdated: false,
             heard: None,
             quiet_since: Instant::now(),
             disturbed: None,
@@ -84,12 +86,22 @@ impl Presence {
         state.leader = Some(leader);
         state.leader_ferries = ferries;
         state.heard = Some(now);
+        state.outdated = false;
         state.quiet_since = now;
     }
 
     /// A vote was given away: its receiver gets time to win.
     pub(crate) fn granted(&self) {
         self.state().quiet_since = Instant::now();
+    }
+
+    /// A voter refused because its log reaches further: this node cannot win against it, and should not keep trying.
+    pub(crate) fn set_outdated(&self) {
+        self.state().outdated = true;
+    }
+
+    pub(crate) fn outdated(&self) -> bool {
+        self.state().outdated
     }
 
     /// How long nobody has led or may be about to.

@@ -96,7 +96,7 @@ impl<D: Disk> StartCluster<D> {
         let (ground, dice) = (Ground::default(), Dice::new(self.seed));
         let presence = Presence::new(self.sealed);
         let line = Line { cluster: self.cluster, generation: self.generation };
-        let machine = Machine::open(self.ledger.clone(), ground.clone(), false);
+        let machine = Machine::open(self.ledger.clone(), ground.clone(), Arc::clone(&self.threads), false);
         let machine = machine.map_err(|error| StartError::Log(failure(&error)))?;
         let log = Log::open(LogParts {
             me: self.me,
@@ -134,7 +134,7 @@ impl<D: Disk> StartCluster<D> {
             published,
         };
         let (upkeep, fatal) =
-            Upkeep::new(raft.clone(), machine.clone(), proposer.clone(), leadership.clone());
+            Upkeep::new(raft.clone(), machine.clone(), ground.clone(), proposer.clone(), leadership.clone());
         let tasks = vec![
             tokio::spawn(batching).abort_handle(),
             tokio::spawn(rounds).abort_handle(),

@@ -8,6 +8,7 @@ mod lab;
 mod leading;
 mod membership;
 mod snapshots;
+mod storm;
 mod suite;
 mod web;
 mod writing;

@@ -9,6 +9,8 @@ pub(crate) const ELECTION_MS_MIN: u64 = 600;
 pub(crate) const ELECTION_MS_MAX: u64 = 1_000;
 /// How long a follower gives its vote to nobody after it heard a leader.
 pub(crate) const LEASE_MS: u64 = ELECTION_MS_MAX;
+/// How much longer a node waits that knows of a longer log: whoever has that one must get its turn.
+pub(crate) const OUTDATED_MS: u64 = 2 * ELECTION_MS_MAX;
 /// How long there must be no leader before a sealed node stands, to ferry.
 pub(crate) const FERRY_AFTER_MS: u64 = 3_000;
 /// A leader without a quorum's answer for this long refuses work.
@@ -29,3 +31,7 @@ pub(crate) const LEADER_SEEN_MS: u64 = 200;
 pub(crate) const BACK_OFF_MS: u64 = 200;
 /// How long one step of sending a snapshot may take.
 pub(crate) const SNAPSHOT_STEP_MS: u64 = 10_000;
+/// A sync that takes longer is an alarm: an append may take no longer than a heartbeat.
+pub(crate) const SYNC_SLOW_MS: u64 = 200;
+/// How long a change of membership may stand half-way before the leader finishes it.
+pub(crate) const HALF_WAY_MS: u64 = 3_000;

@@ -343,7 +343,7 @@ async fn a_disk_that_was_rolled_back_is_noticed() {
     lab.write("early").await;
     let (leader, back) = (lab.leading().await, lab.follower().await);
     lab.agree().await;
-    let old = Arc::new(lab.disk(back).copy());
+    let old = Arc::new(lab.disk(back).durable());
     for number in 0..20 {
         lab.write(&format!("key {number}")).await;
     }

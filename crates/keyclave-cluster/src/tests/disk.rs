@@ -23,23 +23,24 @@ struct State {
 }
 
 impl TestDisk {
-    /// Power goes: what was not synced is gone.
-    pub(crate) fn cut_power(&self) {
-        let mut state = self.state.lock().unwrap();
-        state.pending.clear();
-        state.live = state.durable.clone();
-    }
-
     /// Every sync fails from here on.
     pub(crate) fn break_syncs(&self) {
         self.broken.store(true, Ordering::SeqCst);
     }
 
-    /// A copy as of what is durable: the disk as a thief or a rollback has it.
-    pub(crate) fn copy(&self) -> Self {
-        let state = self.state.lock().unwrap();
-        let copied = State { live: state.durable.clone(), durable: state.durable.clone(), pending: vec![] };
-        Self { state: Mutex::new(copied), broken: AtomicBool::new(false) }
+    /// The disk after power was lost, or as a thief or a rollback has it: what was not synced is gone.
+    pub(crate) fn durable(&self) -> Self {
+        Self::holding(self.state.lock().unwrap().durable.clone())
+    }
+
+    /// The disk after its process died.
+    pub(crate) fn written(&self) -> Self {
+        Self::holding(self.state.lock().unwrap().live.clone())
+    }
+
+    fn holding(pairs: Pairs) -> Self {
+        let state = State { live: pairs.clone(), durable: pairs, pending: vec![] };
+        Self { state: Mutex::new(state), broken: AtomicBool::new(false) }
     }
 
     /// Whether `needle` lies anywhere on it.

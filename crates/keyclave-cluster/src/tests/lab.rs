@@ -114,10 +114,8 @@ impl Lab {
         let station = self.nodes.remove(&number).unwrap();
         self.web.leave(node(number));
         station.cluster.stop(Duration::from_secs(1)).await;
-        if power {
-            station.disk.cut_power();
-        }
-        station.disk
+        // Whatever of the old process still runs writes to a disk that nobody reads again.
+        Arc::new(if power { station.disk.durable() } else { station.disk.written() })
     }
 
     pub(crate) async fn restart(&mut self, number: u64) {
@@ -152,6 +150,19 @@ impl Lab {
         self.web.heal(node(number));
     }
 
+    /// Nothing that `from` sends reaches `to`, nor the answers to what `to` asked.
+    pub(crate) fn cut_way(&self, from: u64, to: u64) {
+        self.web.cut_way(node(from), node(to));
+    }
+
+    pub(crate) fn heal_ways(&self) {
+        self.web.heal_ways();
+    }
+
+    pub(crate) fn sealed(&self, number: u64) -> bool {
+        self.nodes[&number].keys.sealed()
+    }
+
     /// Waits for a node that may decide.
     pub(crate) async fn leader(&self) -> &TestCluster {
         self.node(self.leading().await)
@@ -165,7 +176,7 @@ impl Lab {
             if let Some((_, number)) = self.numbers().iter().filter_map(leads).max() {
                 return number;
             }
-            assert!(begun.elapsed() < Duration::from_secs(30), "nobody leads");
+            assert!(begun.elapsed() < Duration::from_secs(30), "nobody leads: {}", self.describe());
             sleep_ms(10).await;
         }
     }
@@ -212,17 +223,43 @@ impl Lab {
                 Err(_) => sleep_ms(20).await,
             }
         };
-        let mut digests = Vec::new();
         for number in self.numbers() {
-            self.node(number).wait_applied(index, in_ms(20_000)).await.unwrap();
-            digests.push(self.node(number).inner.ledger.digest_at(index));
+            let applied = self.node(number).wait_applied(index, in_ms(20_000)).await;
+            assert!(applied.is_ok(), "node {number} has not applied {index}: {}", self.describe());
         }
-        assert!(digests[0].is_some());
-        assert!(digests.iter().all(|digest| *digest == digests[0]), "digests differ at {index}: {digests:?}");
+        let begun = Instant::now();
+        loop {
+            let numbers = self.numbers().into_iter();
+            let applied: Vec<_> = numbers.map(|number| self.node(number).inner.ledger.applied()).collect();
+            if applied.iter().all(|one| one.index == applied[0].index) {
+                assert!(applied.iter().all(|one| one == &applied[0]), "records differ: {applied:?}");
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{}", self.describe());
+            sleep_ms(10).await;
+        }
         for number in self.numbers() {
             assert_eq!(*self.node(number).watch_alarm().borrow(), None);
             assert_eq!(*self.node(number).watch_fatal().borrow(), None);
         }
+    }
+
+    /// Where every node stands, for a test that fails.
+    fn describe(&self) -> String {
+        let line = |number: u64| {
+            let cluster = self.node(number);
+            let (ground, fatal) = (&cluster.inner.ground, cluster.inner.fatal.borrow().clone());
+            format!(
+                "\n  {number}: {:?} vote {:?} last {:?} applied {:?} refused {:?} fatal {fatal:?} sealed {}",
+                cluster.leadership(),
+                ground.vote(),
+                ground.last(),
+                ground.applied(),
+                cluster.refusals(),
+                self.sealed(number),
+            )
+        };
+        self.numbers().into_iter().map(line).collect()
     }
 
     pub(crate) fn voters(&self, number: u64) -> Vec<u64> {

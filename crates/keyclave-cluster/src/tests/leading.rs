@@ -42,6 +42,37 @@ async fn a_follower_that_comes_back_disturbs_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_follower_that_hears_nobody_but_is_heard_deposes_nobody() {
+    let lab = Lab::of(3).await;
+    let (leader, deaf) = (lab.leading().await, lab.follower().await);
+    let term = lab.node(leader).leadership().term;
+    lab.cut_way(leader, deaf);
+    sleep_ms(20_000).await;
+    lab.write("undisturbed").await;
+    assert_eq!((lab.leading().await, lab.node(leader).leadership().term), (leader, term));
+    lab.heal_ways();
+    lab.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_heard_but_hears_nobody_is_replaced_once_it_is_not_heard_either() {
+    let lab = Lab::of(3).await;
+    let mute = lab.leading().await;
+    for number in (1..=3).filter(|number| *number != mute) {
+        lab.cut_way(number, mute);
+    }
+    sleep_ms(5_000).await;
+    assert_eq!(lab.node(mute).leadership().mine, None, "it knows that no quorum answers");
+    for number in (1..=3).filter(|number| *number != mute) {
+        lab.cut_way(mute, number);
+    }
+    lab.write("under another leader").await;
+    assert_ne!(lab.leading().await, mute);
+    lab.heal_ways();
+    lab.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn leadership_is_handed_to_the_node_that_was_named_and_writes_only_wait() {
     let lab = Lab::of(3).await;
     for _ in 0..3 {

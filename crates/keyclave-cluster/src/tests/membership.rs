@@ -100,3 +100,29 @@ async fn a_change_that_its_leader_did_not_live_to_finish_is_finished_or_undone()
         lab.agree().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_left_half_way_is_finished_by_the_next_leader() {
+    let lab = Lab::of(5).await;
+    let old = lab.leading().await;
+    let (leader, gone) = (lab.node(old).clone(), node(lab.follower().await));
+    let change = tokio::spawn(async move { leader.remove_member(gone, in_ms(2_000)).await });
+    let half_way =
+        |number: u64| lab.node(number).inner.ground.membership().membership().get_joint_config().len() == 2;
+    let others: Vec<u64> = (1..=5).filter(|number| *number != old).collect();
+    while others.iter().filter(|number| half_way(**number)).count() < 3 {
+        sleep_ms(1).await;
+    }
+    lab.cut(old);
+    assert!(change.await.unwrap().is_err());
+    while !others.iter().any(|number| lab.node(*number).leadership().mine.is_some()) {
+        sleep_ms(20).await;
+    }
+    lab.heal(old);
+    sleep_ms(8_000).await;
+    for number in (1..=5).filter(|number| node(*number) != gone) {
+        assert!(!half_way(number), "node {number}");
+        assert_eq!(lab.voters(number).len(), 4);
+    }
+    lab.write("afterwards").await;
+}

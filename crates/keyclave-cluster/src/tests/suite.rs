@@ -23,7 +23,7 @@ use crate::threads::Inline;
 fn stores<D: Disk>(disk: Arc<D>) -> (Log<D>, Machine<D>) {
     let ledger = Ledger::open(disk.clone()).unwrap();
     let ground = Ground::default();
-    let machine = Machine::open(ledger.clone(), ground.clone(), true).unwrap();
+    let machine = Machine::open(ledger.clone(), ground.clone(), Arc::new(Inline), true).unwrap();
     let log = Log::open(LogParts {
         // No entry and no vote of the suite is this node's own.
         me: NodeId::new(NodeId::MAX).unwrap(),

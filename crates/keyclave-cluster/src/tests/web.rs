@@ -25,6 +25,7 @@ pub(crate) struct Web {
 struct State {
     nodes: BTreeMap<NodeId, (Cluster<TestDisk>, Arc<TestKeys>)>,
     cut: BTreeSet<NodeId>,
+    cut_ways: BTreeSet<(NodeId, NodeId)>,
     forged: BTreeMap<NodeId, Vec<u8>>,
     snapshots: usize,
 }
@@ -44,6 +45,14 @@ impl Web {
 
     pub(crate) fn heal(&self, node: NodeId) {
         self.state.lock().unwrap().cut.remove(&node);
+    }
+
+    pub(crate) fn cut_way(&self, from: NodeId, to: NodeId) {
+        self.state.lock().unwrap().cut_ways.insert((from, to));
+    }
+
+    pub(crate) fn heal_ways(&self) {
+        self.state.lock().unwrap().cut_ways.clear();
     }
 
     /// `node` answers every append with this.
@@ -78,6 +87,11 @@ impl Strand {
         Ok((cluster.clone(), !keys.sealed() && !self.keys.sealed()))
     }
 
+    fn open_way(&self, from: NodeId, to: NodeId) -> Result<(), Unreached> {
+        let cut = self.web.state.lock().unwrap().cut_ways.contains(&(from, to));
+        if cut { Err(Unreached::Silent) } else { Ok(()) }
+    }
+
     fn forged(&self, target: NodeId) -> Option<Vec<u8>> {
         self.web.state.lock().unwrap().forged.get(&target).cloned()
     }
@@ -92,9 +106,11 @@ async fn call<T>(
 ) -> Result<T, Unreached> {
     let calling = async {
         tokio::time::sleep(Duration::from_millis(CALL_MS)).await;
+        strand.open_way(strand.me, target)?;
         let (cluster, keyed) = strand.reach(target)?;
         let answer = work(cluster, keyed).await?;
         strand.reach(target)?;
+        strand.open_way(target, strand.me)?;
         Ok(answer)
     };
     tokio::time::timeout(limit, calling).await.map_err(|_| Unreached::Silent)?
