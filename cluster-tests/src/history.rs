@@ -35,6 +35,54 @@ pub enum Act {
         /// Which.
         key: Key,
     },
+    /// Something asked of a key of the product.
+    Key {
+        /// Which.
+        key: Key,
+        /// What.
+        act: KeyAct,
+    },
+}
+
+/// One thing that a caller asks of a key of the product.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum KeyAct {
+    /// Make it.
+    Create,
+    /// Give it another version.
+    Rotate,
+    /// Allow it or stop it.
+    SetEnabled(bool),
+    /// Destroy the material of one version.
+    Destroy(u32),
+    /// Encrypt with the version that encrypts.
+    Encrypt,
+    /// Decrypt what this version encrypted.
+    Decrypt(u32),
+    /// Describe it.
+    Describe,
+}
+
+/// What the caller was told about a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum KeyAnswer {
+    /// It is so afterwards: the version that encrypts, and whether it does anything.
+    Is {
+        /// The version that encrypts.
+        primary: u32,
+        /// Whether it does anything.
+        enabled: bool,
+    },
+    /// Encrypted or decrypted with this version.
+    Used(u32),
+    /// There is no such key.
+    Absent,
+    /// There is one already.
+    Exists,
+    /// It is disabled.
+    Disabled,
+    /// The version's material is destroyed.
+    Destroyed,
 }
 
 /// What the client was told. An act without an answer may or may not have happened.
@@ -52,6 +100,8 @@ pub enum Answer {
     },
     /// What the record held.
     Found(Option<Held>),
+    /// What the product said of a key.
+    Key(KeyAnswer),
     /// The act surely had no effect and says nothing about any record.
     Refused,
 }
@@ -124,6 +174,19 @@ pub enum Event {
         class: String,
         /// Where.
         node: u64,
+    },
+    /// The scheduled versions of a key that rotates by itself, as described at the end.
+    Scheduled {
+        /// Which key.
+        key: Key,
+        /// How long its period is.
+        every_ms: u64,
+        /// Per version when it fell due, in the order of versions.
+        due_ms: Vec<u64>,
+        /// When the key was made.
+        made_ms: u64,
+        /// The clock when it was described.
+        now_ms: u64,
     },
     /// A node came up.
     Started {

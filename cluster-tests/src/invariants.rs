@@ -4,10 +4,12 @@
 pub mod acknowledged_writes;
 pub mod election_safety;
 pub mod healed;
+pub mod keys;
 pub mod linearizable;
 pub mod log_matching;
 pub mod register;
 pub mod revisions_grow;
+pub mod rotations;
 pub mod state_digests;
 
 use crate::history::Recorded;
@@ -37,7 +39,17 @@ impl Verdict {
 /// One invariant: a history in, a verdict out.
 pub type Invariant = fn(&[Recorded]) -> Verdict;
 
-/// Every invariant with the name under which it is reported.
+/// The invariants of runs with whole nodes, whose records nobody outside can read.
+pub const WHOLE: &[(&str, Invariant)] = &[
+    ("election_safety", election_safety::check),
+    ("log_matching", log_matching::check),
+    ("state_digests", state_digests::check),
+    ("keys_linearizable", keys::check),
+    ("rotations", rotations::check),
+    ("healed", healed::check),
+];
+
+/// The invariants of runs with the cluster half alone.
 pub const ALL: &[(&str, Invariant)] = &[
     ("election_safety", election_safety::check),
     ("log_matching", log_matching::check),

@@ -15,6 +15,8 @@ pub mod host;
 
 pub mod client;
 
+pub mod whole;
+
 pub mod start;
 
 pub mod door;

@@ -1,4 +1,4 @@
-//! One run of the simulator: `sim --seed S [--nodes 3|5] [--planted NAME] [--narrate] [--trace FILTER]`. Called by `cargo xtask sim`,
+//! One run of the simulator: `sim --seed S [--nodes 3|5] [--whole] [--planted NAME] [--narrate] [--trace FILTER]`. Called by `cargo xtask sim`,
 //! which builds it once and gives every seed a process of its own. The last line it prints is the report.
 
 #![forbid(unsafe_code)]
@@ -23,7 +23,9 @@ const FIVE_ONE_IN: u64 = 4;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((setup, narrate, trace)) = parse(&arguments) else {
-        eprintln!("usage: sim --seed S [--nodes 3|5] [--planted NAME] [--narrate] [--trace FILTER]");
+        eprintln!(
+            "usage: sim --seed S [--nodes 3|5] [--whole] [--planted NAME] [--narrate] [--trace FILTER]"
+        );
         return ExitCode::from(2);
     };
     if let Some(filter) = &trace {
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
     }
     let recorder = if narrate { Recorder::heard_by(Arc::new(tell)) } else { Recorder::default() };
     let history = run::run(setup, recorder);
-    let report = Report::of(setup.seed, setup.nodes, &history);
+    let report = Report::of(setup, &history);
     match report.and_then(|report| Ok((serde_json::to_string(&report)?, report.is_good()))) {
         Ok((line, good)) => {
             println!("{line}");
@@ -50,6 +52,7 @@ fn tell(recorded: &Recorded) {
 }
 
 fn parse(arguments: &[String]) -> Option<(Setup, bool, Option<String>)> {
+    let mut whole = false;
     let (mut seed, mut nodes, mut planted, mut narrate, mut trace) = (None, None, None, false, None);
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
@@ -57,6 +60,7 @@ fn parse(arguments: &[String]) -> Option<(Setup, bool, Option<String>)> {
             "--seed" => seed = Some(words.next()?.parse().ok()?),
             "--nodes" => nodes = Some(words.next()?.parse().ok().filter(|nodes| matches!(nodes, 3 | 5))?),
             "--planted" => planted = Some(words.next()?.parse::<Planted>().ok()?),
+            "--whole" => whole = true,
             "--narrate" => narrate = true,
             "--trace" => trace = Some(words.next()?.to_owned()),
             _ => return None,
@@ -64,5 +68,5 @@ fn parse(arguments: &[String]) -> Option<(Setup, bool, Option<String>)> {
     }
     let seed: u64 = seed?;
     let nodes = nodes.unwrap_or(if seed.is_multiple_of(FIVE_ONE_IN) { 5 } else { 3 });
-    Some((Setup { seed, nodes, planted }, narrate, trace))
+    Some((Setup { seed, nodes, planted, whole }, narrate, trace))
 }

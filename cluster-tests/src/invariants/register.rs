@@ -115,6 +115,8 @@ fn by_key(history: &[Recorded]) -> BTreeMap<Key, Vec<Operation<Ask, Say>>> {
                 // The conflict was about another record and says nothing about this one.
                 Some((_, Answer::Conflict { .. })) => continue,
                 Some((moment, Answer::Found(found))) => Some((moment, Say::Found(*found))),
+                // Answers about keys of the product are judged beside this.
+                Some((_, Answer::Key(_))) => continue,
             };
             keys.entry(key).or_default().push(Operation { called, returned, input: ask });
         }
@@ -124,6 +126,7 @@ fn by_key(history: &[Recorded]) -> BTreeMap<Key, Vec<Operation<Ask, Say>>> {
 
 fn asks(act: &Act) -> BTreeMap<Key, Ask> {
     match act {
+        Act::Key { .. } => BTreeMap::new(),
         Act::Read { key } => BTreeMap::from([(*key, Ask::Read)]),
         Act::Transact { expects, changes } => expects
             .keys()

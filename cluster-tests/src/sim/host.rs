@@ -224,8 +224,8 @@ pub fn last_words(node: &NodeState) -> Vec<Event> {
         Ok(ledger) => ledger,
         Err(error) => return broken(chain(&error)),
     };
-    let records = match ledger.read_everything() {
-        Ok((_, records)) => records,
+    let (applied, records) = match ledger.read_everything() {
+        Ok(everything) => everything,
         Err(error) => return broken(chain(&error)),
     };
     let records: BTreeMap<_, _> = records
@@ -236,7 +236,12 @@ pub fn last_words(node: &NodeState) -> Vec<Event> {
         Ok(pairs) => pairs.iter().filter_map(|(_, bytes)| line(bytes)).collect(),
         Err(error) => return broken(chain(&error)),
     };
-    vec![Event::Records { node: node.number, records }, Event::Log { node: node.number, entries }]
+    let (index, digest) = (applied.index, format!("{:?}", applied.digest));
+    vec![
+        Event::Applied { node: node.number, index, digest },
+        Event::Records { node: node.number, records },
+        Event::Log { node: node.number, entries },
+    ]
 }
 
 /// An entry's place as its first bytes say: format, then term, node and index in eight bytes each.
@@ -254,7 +259,7 @@ fn told(error: impl std::error::Error) -> String {
 }
 
 /// An error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -13,7 +13,7 @@ use keyclave_cluster::transport::proof::PeerKeys;
 use keyclave_cluster::transport::raft_service::{RaftHandler, add_raft_services};
 use keyclave_cluster::transport::serve::serve_peers;
 use keyclave_types::time::UnixMillis;
-use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -66,7 +66,8 @@ impl Net {
     }
 }
 
-fn accepted(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> + Send + 'static {
+/// What arrives at a listener.
+pub fn accepted(listener: TcpListener) -> ReceiverStream<io::Result<TcpStream>> {
     let (sender, receiver) = tokio::sync::mpsc::channel(16);
     tokio::spawn(async move {
         loop {
@@ -76,7 +77,7 @@ fn accepted(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> 
             }
         }
     });
-    tokio_stream::wrappers::ReceiverStream::new(receiver)
+    ReceiverStream::new(receiver)
 }
 
 /// The simulated wall clock.

@@ -10,11 +10,15 @@ pub enum Planted {
     DiskWithoutSync,
     /// A read is answered from the node's own state without the leader's confirmation.
     ReadWithoutConfirmation,
+    /// A refusal is given from the node's own state without the leader's confirmation. Whole nodes only.
+    RefusalWithoutConfirmation,
 }
 
 /// A name that no bug has.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("no planted bug has this name; there are disk-without-sync and read-without-confirmation")]
+#[error(
+    "no planted bug has this name; there are disk-without-sync, read-without-confirmation, refusal-without-confirmation"
+)]
 pub struct UnknownPlanted;
 
 impl FromStr for Planted {
@@ -24,6 +28,7 @@ impl FromStr for Planted {
         match name {
             "disk-without-sync" => Ok(Self::DiskWithoutSync),
             "read-without-confirmation" => Ok(Self::ReadWithoutConfirmation),
+            "refusal-without-confirmation" => Ok(Self::RefusalWithoutConfirmation),
             _ => Err(UnknownPlanted),
         }
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::schedule::Fault;
-use crate::history::{self, Answer, Event, Recorded};
+use super::world::Setup;
+use crate::history::{self, Answer, Event, KeyAnswer, Recorded};
 use crate::invariants::{self, Verdict};
 
 /// The line.
@@ -36,22 +37,27 @@ const BREACHES_MAX: usize = 5;
 
 impl Report {
     /// Judges a history.
-    pub fn of(seed: u64, nodes: u64, history: &[Recorded]) -> Result<Self, serde_json::Error> {
+    pub fn of(setup: Setup, history: &[Recorded]) -> Result<Self, serde_json::Error> {
         let count = |matches: fn(&Event) -> bool| history.iter().filter(|r| matches(&r.event)).count();
-        let acknowledged =
-            count(|event| matches!(event, Event::Answered { answer: Answer::Committed { .. }, .. }));
+        let acknowledged = count(|event| {
+            matches!(
+                event,
+                Event::Answered { answer: Answer::Committed { .. } | Answer::Key(KeyAnswer::Is { .. }), .. }
+            )
+        });
         let answered = count(|event| matches!(event, Event::Answered { .. }));
         let invoked = count(|event| matches!(event, Event::Invoked { .. }));
-        let verdicts = invariants::ALL.iter().map(|(name, check)| (*name, told(check(history)))).collect();
+        let verdicts = if setup.whole { invariants::WHOLE } else { invariants::ALL };
+        let verdicts = verdicts.iter().map(|(name, check)| (*name, told(check(history)))).collect();
         Ok(Self {
-            seed,
-            nodes,
+            seed: setup.seed,
+            nodes: setup.nodes,
             hash: history::hash(history)?,
             simulated_ms: history.last().map_or(0, |last| last.at_ms),
             acknowledged,
             answered,
             unanswered: invoked.saturating_sub(answered),
-            faults: faults(history),
+            faults: faults(setup.whole, history),
             verdicts,
         })
     }
@@ -73,9 +79,12 @@ fn told(verdict: Verdict) -> String {
     }
 }
 
-fn faults(history: &[Recorded]) -> BTreeMap<String, u64> {
+fn faults(whole: bool, history: &[Recorded]) -> BTreeMap<String, u64> {
     let mut faults: BTreeMap<String, u64> =
         Fault::CLASSES.iter().map(|class| ((*class).to_owned(), 0)).collect();
+    if whole {
+        faults.insert("clock-jump".to_owned(), 0);
+    }
     for recorded in history {
         if let Event::Fault { class, .. } = &recorded.event {
             *faults.entry(class.clone()).or_default() += 1;
@@ -92,7 +101,7 @@ mod tests {
     fn a_report_counts_faults_that_never_happened_too() {
         let fault = Event::Fault { class: "crash".to_owned(), node: 1 };
         let history = [Recorded { at_ms: 5, event: fault }];
-        let report = Report::of(1, 3, &history).unwrap();
+        let report = Report::of(Setup { seed: 1, nodes: 3, planted: None, whole: false }, &history).unwrap();
         assert_eq!(report.faults.get("crash"), Some(&1));
         assert_eq!(report.faults.get("power-loss"), Some(&0));
         assert!(!report.is_good(), "a run in which nothing could be judged is not good");

@@ -10,16 +10,17 @@ use super::dice::Dice;
 use super::host;
 use super::identity::name;
 use super::links::{LinkAct, LinkFault, Links};
-use super::schedule::{self, FAULTS_MS, Fault, Planned, Whom};
+use super::schedule::{self, FAULTS_MS, Fault, Planned, WHOLE_FAULTS_MS, Whom};
+use super::whole::process;
 use super::world::{Command, Phase, Setup, World};
 use crate::history::{Event, Recorded, Recorder};
 
 /// When simulated time begins, in seconds since 1970: left to turmoil it would be the time of the real run.
 const EPOCH_S: u64 = 1_800_000_000;
 /// How long the cluster may take to be made.
-const MAKING_MS_MAX: u64 = 20_000;
+const MAKING_MS_MAX: u64 = 60_000;
 /// How long it may take to heal, after which the run has failed.
-const HEALING_MS_MAX: u64 = 30_000;
+const HEALING_MS_MAX: u64 = 40_000;
 /// How long clients go on after it has healed.
 const AFTERWARDS_MS: u64 = 2_000;
 /// How long the nodes may take to come to one state when nobody writes.
@@ -58,6 +59,7 @@ struct Driver {
 enum Undo {
     Full(u64),
     Seal(u64),
+    Clock(u64),
 }
 
 impl Driver {
@@ -75,7 +77,11 @@ impl Driver {
             .build();
         for node in world.nodes() {
             let (world, number) = (world.clone(), node.number);
-            sim.host(node.name(), move || host::run(world.clone(), number));
+            if setup.whole {
+                sim.host(node.name(), move || process::run(world.clone(), number));
+            } else {
+                sim.host(node.name(), move || host::run(world.clone(), number));
+            }
         }
         let dice = Dice::new(setup.seed, "driver");
         Self { world, sim, links: Links::default(), down: BTreeMap::new(), undo: Vec::new(), dice }
@@ -108,7 +114,7 @@ impl Driver {
         let stopped: Vec<u64> =
             self.world.nodes().iter().filter(|node| node.has_stopped()).map(|node| node.number).collect();
         for node in stopped {
-            self.end_process(node, now + RESTART_MS);
+            self.end_process(node, now + RESTART_MS, false);
         }
         match self.sim.step() {
             Ok(_) => true,
@@ -143,8 +149,11 @@ impl Driver {
     fn faults(&mut self) {
         let begun = self.now_ms();
         let mut planned =
-            schedule::draw(self.world.setup.seed, self.world.setup.nodes).into_iter().peekable();
-        while self.now_ms() < begun + FAULTS_MS {
+            schedule::draw(self.world.setup.seed, self.world.setup.nodes, self.world.setup.whole)
+                .into_iter()
+                .peekable();
+        let length_ms = if self.world.setup.whole { WHOLE_FAULTS_MS } else { FAULTS_MS };
+        while self.now_ms() < begun + length_ms {
             while let Some(fault) = planned.next_if(|planned| begun + planned.at_ms <= self.now_ms()) {
                 self.begin(&fault);
             }
@@ -201,7 +210,8 @@ impl Driver {
             | Fault::LongOutage { whom }
             | Fault::SyncError { whom }
             | Fault::DiskFull { whom }
-            | Fault::Seal { whom } => self.resolve(whom),
+            | Fault::Seal { whom }
+            | Fault::ClockJump { whom, .. } => self.resolve(whom),
             Fault::CutPair { one, .. } | Fault::Hold { one, .. } | Fault::Overlap { bridge: one } => {
                 Some(one)
             }
@@ -234,14 +244,14 @@ impl Driver {
                 self.tell_leader(Command::Add(node));
             }
             Fault::Shrink { .. } => self.tell_leader(Command::Remove(node)),
-            Fault::Crash { .. } => self.end_process(node, until),
+            Fault::Crash { .. } => self.end_process(node, until, self.world.setup.seed.is_multiple_of(2)),
             Fault::PowerLoss => {
                 for number in self.active() {
-                    self.end_process(number, until);
+                    self.end_process(number, until, true);
                 }
             }
             Fault::LongOutage { .. } => {
-                self.end_process(node, until);
+                self.end_process(node, until, true);
                 self.tell_leader(Command::Checkpoint);
             }
             Fault::SyncError { .. } => self.with_node(node, |node| node.disk.fail_next_sync()),
@@ -256,6 +266,10 @@ impl Driver {
                 });
                 self.undo.push((until, Undo::Seal(node)));
             }
+            Fault::ClockJump { by_ms, .. } => {
+                self.with_node(node, |node| node.shelf.clock.jump(by_ms));
+                self.undo.push((until, Undo::Clock(node)));
+            }
             Fault::HandOver => self.tell_leader(Command::HandOver),
             Fault::Checkpoint => self.tell_leader(Command::Checkpoint),
         }
@@ -264,6 +278,7 @@ impl Driver {
     fn undo(&mut self, undo: Undo) {
         match undo {
             Undo::Full(node) => self.with_node(node, |node| node.disk.set_full(false)),
+            Undo::Clock(node) => self.with_node(node, |node| node.shelf.clock.set_right()),
             Undo::Seal(node) => self.with_node(node, |node| {
                 node.set_sealed(false);
                 node.tell(Command::Seal(false));
@@ -305,15 +320,14 @@ impl Driver {
     }
 
     /// Ends a node's process at once; the disk forgets. Ending it again only prolongs its absence.
-    fn end_process(&mut self, node: u64, until: u64) {
+    fn end_process(&mut self, node: u64, until: u64, power: bool) {
         let known = self.down.get(&node).copied();
         self.down.insert(node, until.max(known.unwrap_or(0)));
         if known.is_none() {
             self.sim.crash(name(node));
             let dice = &mut self.dice;
             if let Some(node) = self.world.node(node) {
-                node.disk.crash(dice);
-                node.forget_process();
+                node.crash(dice, power);
             }
         }
     }

@@ -80,6 +80,13 @@ pub enum Fault {
         /// Which.
         whom: u64,
     },
+    /// A node's wall clock jumps. Whole nodes only.
+    ClockJump {
+        /// Which.
+        whom: Whom,
+        /// How far.
+        by_ms: i64,
+    },
     /// The leader is asked to hand over.
     HandOver,
     /// The leader is asked for a checkpoint, a snapshot and a purge.
@@ -106,6 +113,7 @@ impl Fault {
             Self::Seal { .. } => "seal",
             Self::Grow => "grow",
             Self::Shrink { .. } => "shrink",
+            Self::ClockJump { .. } => "clock-jump",
             Self::HandOver => "hand-over",
             Self::Checkpoint => "checkpoint",
         }
@@ -147,22 +155,33 @@ pub struct Planned {
 
 /// How long faults are made.
 pub const FAULTS_MS: u64 = 40_000;
+/// The same with whole nodes: long enough for a rotation to fall due.
+pub const WHOLE_FAULTS_MS: u64 = 70_000;
 /// Longest rest between two faults.
 const REST_MS_MAX: u64 = 2_500;
 
 /// The faults of a seed, in the order of their moments. Several may be under way at a time.
-pub fn draw(seed: u64, nodes: u64) -> Vec<Planned> {
+pub fn draw(seed: u64, nodes: u64, whole: bool) -> Vec<Planned> {
     let mut dice = Dice::new(seed, "faults");
     let mut planned = Vec::new();
     // Some runs are calm and some are rough: a cluster that is never left alone shows less than one that recovers.
     let rest_ms = dice.between(300, REST_MS_MAX);
     let mut at_ms = dice.between(0, 1_000);
-    while at_ms < FAULTS_MS {
-        let fault = fault(&mut dice, nodes);
+    let end_ms = if whole { WHOLE_FAULTS_MS } else { FAULTS_MS };
+    while at_ms < end_ms {
+        let fault = if whole && dice.one_in(12) { clock(&mut dice, nodes) } else { fault(&mut dice, nodes) };
         planned.push(Planned { at_ms, for_ms: duration(&mut dice, &fault), fault });
         at_ms += dice.between(50, 2 * rest_ms);
     }
     planned
+}
+
+fn clock(dice: &mut Dice, nodes: u64) -> Fault {
+    let whom = if dice.one_in(2) { Whom::Leader } else { Whom::Node(dice.between(1, nodes + 1)) };
+    // Within a minute, beyond a rotation's period, an hour, ten years.
+    let reach_ms = dice.pick(&[30_000_u64, 300_000, 3_600_000, 315_360_000_000]).copied().unwrap_or(1);
+    let by_ms = i64::try_from(dice.between(1, reach_ms)).unwrap_or(1);
+    Fault::ClockJump { whom, by_ms: if dice.one_in(2) { by_ms } else { -by_ms } }
 }
 
 fn fault(dice: &mut Dice, nodes: u64) -> Fault {
@@ -202,7 +221,7 @@ fn duration(dice: &mut Dice, fault: &Fault) -> u64 {
         Fault::Crash { .. } | Fault::SyncError { .. } | Fault::DiskFull { .. } => dice.between(100, 4_000),
         Fault::PowerLoss => dice.between(100, 1_000),
         Fault::LongOutage { .. } => dice.between(6_000, 12_000),
-        Fault::Seal { .. } => dice.between(1_000, 6_000),
+        Fault::Seal { .. } | Fault::ClockJump { .. } => dice.between(1_000, 6_000),
         Fault::HandOver | Fault::Checkpoint | Fault::Grow | Fault::Shrink { .. } => 0,
     }
 }
@@ -215,20 +234,20 @@ mod tests {
 
     #[test]
     fn one_seed_gives_one_schedule() {
-        assert_eq!(draw(7, 3), draw(7, 3));
-        assert_ne!(draw(7, 3), draw(8, 3));
+        assert_eq!(draw(7, 3, false), draw(7, 3, false));
+        assert_ne!(draw(7, 3, false), draw(8, 3, false));
     }
 
     #[test]
     fn every_class_is_drawn_within_a_hundred_seeds_and_is_listed() {
         let drawn: BTreeSet<&str> =
-            (0..100).flat_map(|seed| draw(seed, 3)).map(|planned| planned.fault.class()).collect();
+            (0..200).flat_map(|seed| draw(seed, 3, false)).map(|planned| planned.fault.class()).collect();
         assert_eq!(drawn, Fault::CLASSES.iter().copied().collect());
     }
 
     #[test]
     fn faults_are_about_nodes_that_exist_and_pairs_are_two() {
-        for planned in (0..200).flat_map(|seed| draw(seed, 5)) {
+        for planned in (0..200).flat_map(|seed| draw(seed, 5, true)) {
             match planned.fault {
                 Fault::CutPair { one, other } | Fault::Hold { one, other } => {
                     assert!(one != other && (1..=5).contains(&one) && (1..=5).contains(&other));

@@ -5,9 +5,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use keyclave_node::world::RuntimeMemory;
+
+use super::dice::Dice;
 use super::disk::MemoryDisk;
 use super::identity::name;
 use super::planted::Planted;
+use super::whole::machine::Shelf;
+use super::whole::secrets::Secrets;
 use crate::history::{Event, Recorder};
 
 /// Nodes that can join in the course of a run.
@@ -22,6 +27,8 @@ pub struct Setup {
     pub nodes: u64,
     /// A bug that is built in.
     pub planted: Option<Planted>,
+    /// Whether the nodes are whole, or the cluster half alone.
+    pub whole: bool,
 }
 
 /// Something that a node is told to do.
@@ -59,10 +66,13 @@ pub struct World {
     pub setup: Setup,
     /// Its history.
     pub recorder: Recorder,
+    /// What the people of the cluster hold.
+    pub secrets: Secrets,
     nodes: Arc<Vec<NodeState>>,
     phase: Arc<Mutex<Phase>>,
     operations: Arc<AtomicU64>,
     healed_index: Arc<AtomicU64>,
+    described: Arc<AtomicBool>,
 }
 
 /// One node as the driver sees it.
@@ -71,6 +81,8 @@ pub struct NodeState {
     pub number: u64,
     /// Outlives its processes.
     pub disk: MemoryDisk,
+    /// So does this, which only whole nodes use.
+    pub shelf: Shelf,
     commands: Mutex<VecDeque<Command>>,
     leading: AtomicU64,
     applied: AtomicU64,
@@ -91,10 +103,12 @@ impl World {
         Self {
             setup,
             recorder,
+            secrets: Secrets::default(),
             nodes: Arc::new(nodes),
             phase: Arc::new(Mutex::new(Phase::Making)),
             operations: Arc::default(),
             healed_index: Arc::default(),
+            described: Arc::default(),
         }
     }
 
@@ -145,6 +159,16 @@ impl World {
         self.nodes.iter().find(|node| !node.is_active())
     }
 
+    /// Whether nobody has described the key that rotates by itself.
+    pub fn describes_automatic(&self) -> bool {
+        !self.described.load(Ordering::Relaxed)
+    }
+
+    /// Whether the one who asks is the first to have described it.
+    pub fn has_described_automatic(&self) -> bool {
+        !self.described.swap(true, Ordering::Relaxed)
+    }
+
     /// Whether such a write exists and every member has applied it.
     pub fn is_healed(&self) -> bool {
         let index = self.healed_index.load(Ordering::Relaxed);
@@ -170,6 +194,7 @@ impl NodeState {
         Self {
             number,
             disk,
+            shelf: Shelf::default(),
             commands: Mutex::default(),
             leading: AtomicU64::new(0),
             applied: AtomicU64::new(0),
@@ -261,8 +286,18 @@ impl NodeState {
         self.processes.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Its process has ended, and with it whatever was not synced; with the power, its memory too.
+    pub fn crash(&self, dice: &mut Dice, power: bool) {
+        self.disk.crash(dice);
+        self.shelf.trail.cut_power_keeping(|_, _| dice.one_in(2));
+        if power {
+            self.shelf.runtime.wipe();
+        }
+        self.forget_process();
+    }
+
     /// Its process is gone, and what it said of itself with it.
-    pub fn forget_process(&self) {
+    fn forget_process(&self) {
         self.set_leading(None);
         self.set_applied(0);
         self.set_members(BTreeSet::new());
