@@ -10,6 +10,8 @@ use keyclave_types::time::Span;
 
 pub(crate) mod serving;
 
+pub(crate) mod bench;
+
 pub(crate) mod operator;
 
 pub(crate) mod keys;
@@ -17,6 +19,7 @@ pub(crate) mod keys;
 pub(crate) mod access;
 
 use access::{AccessCommand, AuditCommand};
+use bench::BenchArguments;
 use keys::{DecryptArguments, EncryptArguments, KeyCommand};
 use operator::OperatorCommand;
 use serving::{DemoArguments, DevArguments, ServerArguments};
@@ -76,6 +79,8 @@ pub(crate) enum Command {
     Dev(DevArguments),
     /// Run a real three-node cluster on this machine and show what it does.
     Demo(DemoArguments),
+    /// Measure a cluster: one of its own on this machine, or the one that `--endpoints` names.
+    Bench(BenchArguments),
     /// Initialise, unseal, seal and look after a cluster.
     #[command(subcommand)]
     Operator(OperatorCommand),

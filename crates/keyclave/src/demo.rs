@@ -4,13 +4,13 @@
 //! Deliberately absent: anything that is simulated or known beforehand. The servers are this very binary, and what is
 //! compared came out of them.
 
-mod steps;
+pub(crate) mod steps;
 
-mod cluster;
+pub(crate) mod cluster;
 
 mod story;
 
-mod failover;
+pub(crate) mod failover;
 
 mod outage;
 

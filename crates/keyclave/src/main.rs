@@ -22,6 +22,7 @@ mod shell;
 
 mod server;
 
+mod bench;
 mod demo;
 mod dev;
 mod local;
@@ -90,6 +91,7 @@ fn run(arguments: Arguments) -> Result<Shown, Failure> {
         Command::Server(arguments) => server::serve(arguments, &connection),
         Command::Dev(arguments) => awaited(dev::run(arguments, output)),
         Command::Demo(arguments) => awaited(demo::run(arguments, output)),
+        Command::Bench(arguments) => awaited(bench::run(arguments, &connection, output)),
         Command::Operator(command) => awaited(operator::run(command, &connection)),
         Command::Key(command) => awaited(keys::run(command, &connection)),
         Command::Encrypt(arguments) => awaited(crypto::encrypt(arguments, &connection, output)),

@@ -82,7 +82,7 @@ pub(crate) enum KeyCommand {
         /// Which.
         name: KeyName,
         /// Only this version.
-        #[arg(long = "key-version", value_name = "VERSION", value_parser = version)]
+        #[arg(id = "key-version", long, value_name = "VERSION", value_parser = version)]
         version: Option<Version>,
     },
     /// Stop a key, or one version, until it is enabled.
@@ -90,7 +90,7 @@ pub(crate) enum KeyCommand {
         /// Which.
         name: KeyName,
         /// Only this version.
-        #[arg(long = "key-version", value_name = "VERSION", value_parser = version)]
+        #[arg(id = "key-version", long, value_name = "VERSION", value_parser = version)]
         version: Option<Version>,
     },
     /// Destroy one version for good.
@@ -98,7 +98,7 @@ pub(crate) enum KeyCommand {
         /// Which.
         name: KeyName,
         /// Which version.
-        #[arg(long = "key-version", value_name = "VERSION", value_parser = version)]
+        #[arg(id = "key-version", long, value_name = "VERSION", value_parser = version)]
         version: Version,
     },
 }
@@ -112,7 +112,7 @@ pub(crate) struct EncryptArguments {
     #[arg(long)]
     pub(crate) key: KeyName,
     /// With which version; the primary by default.
-    #[arg(long = "key-version", value_name = "VERSION", value_parser = version)]
+    #[arg(id = "key-version", long, value_name = "VERSION", value_parser = version)]
     pub(crate) version: Option<Version>,
     /// Text that is authenticated with it and must be given again to decrypt.
     #[arg(long, value_name = "TEXT", default_value = "")]

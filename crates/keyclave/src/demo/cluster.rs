@@ -20,7 +20,7 @@ use crate::local::wait::until;
 use crate::secret_output::write_secret;
 
 /// How many nodes there are.
-pub(super) const NODES: usize = 3;
+pub(crate) const NODES: usize = 3;
 const SHARES: u8 = 5;
 const SHARES_NEEDED: u8 = 3;
 /// How long one call may take, failover included.
@@ -29,29 +29,29 @@ const CALL: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_secs(30);
 
 /// What `init` showed.
-pub(super) struct Secrets {
-    pub(super) token: Zeroizing<String>,
-    pub(super) shares: Vec<Zeroizing<String>>,
-    pub(super) ca_pem: String,
+pub(crate) struct Secrets {
+    pub(crate) token: Zeroizing<String>,
+    pub(crate) shares: Vec<Zeroizing<String>>,
+    pub(crate) ca_pem: String,
 }
 
 /// The nodes.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     // Before the place: processes end before their directories go.
     members: Vec<Member>,
-    pub(super) secrets: Option<Secrets>,
-    pub(super) place: Place,
+    pub(crate) secrets: Option<Secrets>,
+    pub(crate) place: Place,
 }
 
 /// One node of the demo.
-pub(super) struct Member {
-    pub(super) node: Node,
-    pub(super) process: Option<Process>,
+pub(crate) struct Member {
+    pub(crate) node: Node,
+    pub(crate) process: Option<Process>,
 }
 
 impl Cluster {
     /// Three nodes that do not run yet; the second and third are to join the first.
-    pub(super) fn new(place: Place) -> Result<Self, Failure> {
+    pub(crate) fn new(place: Place) -> Result<Self, Failure> {
         let free = ports::free(3 * NODES)?;
         let first = free.first().copied();
         let nodes = free.chunks_exact(3).zip(1..).filter_map(|(ports, number)| {
@@ -64,18 +64,18 @@ impl Cluster {
     }
 
     /// All nodes, by number.
-    pub(super) fn members(&mut self) -> &mut [Member] {
+    pub(crate) fn members(&mut self) -> &mut [Member] {
         &mut self.members
     }
 
     /// One node, from 1.
-    pub(super) fn node(&self, number: usize) -> &Node {
+    pub(crate) fn node(&self, number: usize) -> &Node {
         let member = self.members.get(number - 1);
         &member.expect("the demo asks for nodes 1 to 3 only").node
     }
 
     /// Starts those that do not run and waits until their sockets answer.
-    pub(super) async fn start(&mut self) -> Result<Told<()>, Failure> {
+    pub(crate) async fn start(&mut self) -> Result<Told<()>, Failure> {
         for member in self.members.iter_mut().filter(|member| member.process.is_none()) {
             member.process = Some(member.node.start()?);
         }
@@ -90,19 +90,19 @@ impl Cluster {
     }
 
     /// Kills one as a crash would.
-    pub(super) fn kill(&mut self, number: usize) {
+    pub(crate) fn kill(&mut self, number: usize) {
         if let Some(mut process) = self.members.get_mut(number - 1).and_then(|member| member.process.take()) {
             process.kill();
         }
     }
 
     /// Makes a cluster out of the first node.
-    pub(super) async fn init(&mut self) -> Result<Told<()>, Failure> {
+    pub(crate) async fn init(&mut self) -> Result<Told<()>, Failure> {
         let threshold = Threshold::new(SHARES_NEEDED, SHARES).expect("3 of 5 is a threshold");
         let client = self.node(1).over_socket()?.with_deadline(CALL);
         let made: NewCluster = client.init(threshold, AdmissionPolicy::Strict).await?.value;
         let detail = format!("{} shares, any {} unseal", made.shares.len(), threshold.needed());
-        write_secret(&self.place.root().join("token"), &made.root_token)?;
+        write_secret(&self.token_file(), &made.root_token)?;
         std::fs::write(self.cacert(), &made.ca_pem)
             .map_err(|error| Failure::failed("FILE", format!("{}: {error}", self.cacert().display())))?;
         self.secrets = Some(Secrets { token: made.root_token, shares: made.shares, ca_pem: made.ca_pem });
@@ -110,22 +110,27 @@ impl Cluster {
     }
 
     /// Where the CA certificate lies.
-    pub(super) fn cacert(&self) -> PathBuf {
+    pub(crate) fn cacert(&self) -> PathBuf {
         self.place.root().join("ca.pem")
     }
 
+    /// Where the root token lies.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.place.root().join("token")
+    }
+
     /// A threshold of the shares.
-    pub(super) fn shares(&self) -> Result<Vec<GivenShare>, Failure> {
+    pub(crate) fn shares(&self) -> Result<Vec<GivenShare>, Failure> {
         let shares = self.secrets()?.shares.iter().take(usize::from(SHARES_NEEDED));
         Ok(shares.map(|text| GivenShare::parse(text)).collect::<Result<_, _>>()?)
     }
 
-    pub(super) fn secrets(&self) -> Result<&Secrets, Failure> {
+    pub(crate) fn secrets(&self) -> Result<&Secrets, Failure> {
         self.secrets.as_ref().ok_or_else(|| Failure::failed("DEMO", "there is no cluster yet"))
     }
 
     /// Gives a threshold of shares over the first node's own socket.
-    pub(super) async fn unseal_first(&self) -> Result<Told<()>, Failure> {
+    pub(crate) async fn unseal_first(&self) -> Result<Told<()>, Failure> {
         let client = self.node(1).over_socket()?.with_deadline(CALL);
         let (code, key) = client.local_code().await?;
         for share in self.shares()? {
@@ -140,7 +145,7 @@ impl Cluster {
     }
 
     /// Lets a waiting node join by putting a token into its file.
-    pub(super) async fn join(&self, number: usize) -> Result<Told<()>, Failure> {
+    pub(crate) async fn join(&self, number: usize) -> Result<Told<()>, Failure> {
         let token = self.client(1)?.create_join_token().await?.value;
         write_secret(&token_file(&self.place, number), &token.text)?;
         until(&format!("joining node {number}"), SETTLE, || async {
@@ -154,7 +159,7 @@ impl Cluster {
     }
 
     /// Waits until these nodes are unsealed.
-    pub(super) async fn unsealed(&self, numbers: &[usize]) -> Result<(), Failure> {
+    pub(crate) async fn unsealed(&self, numbers: &[usize]) -> Result<(), Failure> {
         for number in numbers {
             let client = self.node(*number).over_socket()?;
             until(&format!("unsealing node {number}"), SETTLE, || async {
@@ -170,12 +175,12 @@ impl Cluster {
     }
 
     /// A client of one node only.
-    pub(super) fn client(&self, number: usize) -> Result<Client, Failure> {
+    pub(crate) fn client(&self, number: usize) -> Result<Client, Failure> {
         self.connected([self.node(number)])
     }
 
     /// A client of all nodes: it goes on to the next when one does not answer.
-    pub(super) fn client_of_all(&self) -> Result<Client, Failure> {
+    pub(crate) fn client_of_all(&self) -> Result<Client, Failure> {
         self.connected(self.members.iter().map(|member| &member.node))
     }
 
@@ -193,7 +198,7 @@ impl Cluster {
     }
 
     /// Which of the demo's nodes a cluster's node is: they are told apart by where clients reach them.
-    pub(super) async fn leader(&self) -> Result<usize, Failure> {
+    pub(crate) async fn leader(&self) -> Result<usize, Failure> {
         let client = self.client_of_all()?;
         until("finding the leader", SETTLE, || async {
             let status = client.cluster_status().await.map_err(|error| error.to_string())?.value;

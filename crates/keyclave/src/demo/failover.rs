@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keyclave_client::Client;
-use keyclave_client::seal::SealState;
+use keyclave_client::seal::{RestartKey, SealState};
 use keyclave_types::key::{Algorithm, KeyRules};
 use keyclave_types::name::KeyName;
 use tokio::task::JoinSet;
@@ -84,7 +84,7 @@ fn name(writer: &str, number: usize) -> KeyName {
 
 /// Starts the nodes that were killed and waits until peers have unsealed them. Where swap or the lack of a tmpfs
 /// turns the restart key off, they are admitted by their code, read from their own sockets.
-pub(super) async fn come_back(cluster: &mut Cluster, numbers: &[usize]) -> Result<Told<()>, Failure> {
+pub(crate) async fn come_back(cluster: &mut Cluster, numbers: &[usize]) -> Result<Told<()>, Failure> {
     cluster.start().await?;
     let mut admitted = Vec::new();
     for number in numbers {
@@ -103,17 +103,16 @@ pub(super) async fn come_back(cluster: &mut Cluster, numbers: &[usize]) -> Resul
     Ok(Told { value: (), detail })
 }
 
-/// Whether the node had to be admitted.
+/// Whether the node had to be admitted. One whose restart key is in order must come back by itself.
 async fn wait_or_admit(cluster: &Cluster, number: usize) -> Result<bool, Failure> {
     let socket = cluster.node(number).over_socket()?;
-    let patience = Instant::now() + Duration::from_secs(5);
     let what = format!("the return of node {number}");
     let waits = until(&what, RETURN, || async {
         let status = socket.seal_status().await.map_err(|error| error.to_string())?.this_node;
-        match status.state {
-            SealState::Unsealed => Ok(None),
-            _ if status.needs_admission || Instant::now() > patience => Ok(status.node),
-            state => Err(format!("it is {state:?}")),
+        match (status.state, status.restart_key) {
+            (SealState::Unsealed, _) => Ok(None),
+            (SealState::Sealed, RestartKey::NoTmpfs | RestartKey::Swap | RestartKey::Off) => Ok(status.node),
+            (state, restart_key) => Err(format!("it is {state:?}, its restart key {restart_key:?}")),
         }
     });
     let Some(node) = waits.await? else { return Ok(false) };

@@ -23,9 +23,9 @@ pub(super) struct Step {
 }
 
 /// What a step has to tell beside that it went well.
-pub(super) struct Told<T> {
-    pub(super) value: T,
-    pub(super) detail: String,
+pub(crate) struct Told<T> {
+    pub(crate) value: T,
+    pub(crate) detail: String,
 }
 
 /// All steps so far.
