@@ -47,7 +47,7 @@ pub(super) async fn run<Call, Calling>(
 ) -> Result<Measured, Failure>
 where
     Call: Fn(Turn) -> Calling + Clone + Send + Sync + 'static,
-    Calling: Future<Output = Result<(), Failure>> + Send,
+    Calling: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     let begin = Arc::new(Barrier::new(clients.len()));
     let mut callers = JoinSet::new();
@@ -168,7 +168,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_cannot_connect_ends_the_measurement_and_holds_up_no_other() {
         let call = |turn: Turn| async move {
-            if turn.number == 1 { Err(Failure::failed("X", "no")) } else { Ok(sleep(Duration::from_secs(1)).await) }
+            if turn.number == 1 {
+                Err(Failure::failed("X", "no"))
+            } else {
+                Ok(sleep(Duration::from_secs(1)).await)
+            }
         };
         assert!(run(clients(2), Duration::from_secs(1), call).await.is_err());
     }

@@ -73,7 +73,8 @@ impl Report {
         let mut ascending = in_order;
         ascending.sort_unstable();
         let (p50, worst) = (percentile(&ascending, 50), percentile(&ascending, 100));
-        self.failover = Some(Failover { kills: ascending.len(), p50_ms: ms_of(p50), worst_ms: ms_of(worst), ms });
+        self.failover =
+            Some(Failover { kills: ascending.len(), p50_ms: ms_of(p50), worst_ms: ms_of(worst), ms });
     }
 
     pub(super) fn shown(&self) -> Shown {
@@ -89,7 +90,8 @@ impl Report {
             self.message_bytes,
         );
         if !self.rows.is_empty() {
-            let mut table = Table::new(["", "AT", "CLIENTS", "PER SECOND", "P50 MS", "P99 MS", "FAILED", "LOAD"]);
+            let mut table =
+                Table::new(["", "AT", "CLIENTS", "PER SECOND", "P50 MS", "P99 MS", "FAILED", "LOAD"]);
             self.rows.iter().for_each(|row| table.row(row.cells()));
             text.push_str(&table.lines());
         }
