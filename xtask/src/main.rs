@@ -1,4 +1,4 @@
-//! Cargo tasks: `cargo xtask walls | audit | advisories DIR | sim …`.
+//! Cargo tasks: `cargo xtask walls | audit | advisories DIR | sim … | bench …`.
 //!
 //! Called by people and by `.ci/run`. Deliberately absent: anything that a plain cargo command does already
 //! (format, lints, tests), and any network access.
@@ -11,6 +11,7 @@
 )]
 
 mod audit;
+mod bench;
 mod failure;
 mod sim;
 mod tree;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use failure::TaskError;
 
-const USAGE: &str = "usage: cargo xtask walls | audit | advisories DIR | sim --seeds N | sim --seed S\n  walls       hold the arrows between the rooms and what may stand in them\n  audit       advisories, licences, sources and yanked versions of what Cargo.lock names\n  advisories  rewrite xtask/advisories/known.tsv from a checkout of the RustSec advisory database\n  sim         [--first S] [--nodes 3|5] [--planted NAME]: whole clusters from seeds; --seed replays one";
+const USAGE: &str = "usage: cargo xtask walls | audit | advisories DIR | sim --seeds N | sim --seed S | bench\n  walls       hold the arrows between the rooms and what may stand in them\n  audit       advisories, licences, sources and yanked versions of what Cargo.lock names\n  advisories  rewrite xtask/advisories/known.tsv from a checkout of the RustSec advisory database\n  sim         [--first S] [--nodes 3|5] [--planted NAME]: whole clusters from seeds; --seed replays one\n  bench       [--clients N,N,…] [--rounds N] [--seconds N]: writes side by side with etcd's";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -47,6 +48,7 @@ fn run(arguments: &[String]) -> Result<bool, TaskError> {
         ["audit"] => audit::run(&root),
         ["advisories", directory] => audit::refresh(&root, directory.as_ref()),
         ["sim", rest @ ..] => sim::run(&root, rest),
+        ["bench", rest @ ..] => bench::run(&root, rest),
         _ => Err(TaskError::Usage),
     }
 }
