@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 const TOUR_SECONDS_MAX: u64 = 90;
 
 fn tour() -> String {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap();
+    let readme =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap();
     let section = readme.split("## Five minutes").nth(1).unwrap();
     let block = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
     assert!(block.lines().count() > 20, "the tour was not found in the README");
