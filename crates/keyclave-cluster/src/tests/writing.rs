@@ -118,6 +118,30 @@ async fn a_cut_off_leader_soon_refuses_work_and_confirms_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_another_leader_committed_is_not_acknowledged_by_the_one_that_proposed_it() {
+    let lab = Lab::of(3).await;
+    let old = lab.leading().await;
+    let (leader, mine) = (lab.node(old).clone(), lab.node(old).leadership().mine.unwrap());
+    for number in (1..=3).filter(|number| *number != old) {
+        lab.cut_way(number, old);
+    }
+    // The others get the entry, and their answers are lost.
+    let transaction = create(mine, "inherited");
+    let pending = tokio::spawn(async move { leader.propose(transaction, in_ms(20_000)).await });
+    sleep_ms(600).await;
+    lab.cut(old);
+    let others: Vec<u64> = (1..=3).filter(|number| *number != old).collect();
+    while !others.iter().any(|number| lab.node(*number).leadership().mine.is_some()) {
+        sleep_ms(20).await;
+    }
+    lab.heal(old);
+    lab.heal_ways();
+    assert_eq!(pending.await.unwrap(), Err(ProposeError::Unknown));
+    lab.agree().await;
+    assert!((1..=3).all(|number| lab.has(number, "inherited")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_write_without_an_answer_is_unknown_and_one_that_only_waited_is_not_proposed() {
     let lab = Lab::of(3).await;
     let old = lab.leading().await;
