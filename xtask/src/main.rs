@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use failure::TaskError;
 
-const USAGE: &str = "usage: cargo xtask walls | audit | advisories DIR | sim --seeds N | sim --seed S | bench\n  walls       hold the arrows between the rooms and what may stand in them\n  audit       advisories, licences, sources and yanked versions of what Cargo.lock names\n  advisories  rewrite xtask/advisories/known.tsv from a checkout of the RustSec advisory database\n  sim         [--first S] [--nodes 3|5] [--planted NAME]: whole clusters from seeds; --seed replays one\n  bench       [--clients N,N,…] [--rounds N] [--seconds N]: writes side by side with etcd's";
+const USAGE: &str = "usage: cargo xtask walls | audit | advisories DIR | sim --seeds N | sim --seed S | bench\n  walls       hold the arrows between the rooms and what may stand in them\n  audit       advisories, licences, sources and yanked versions of what Cargo.lock names\n  advisories  rewrite xtask/advisories/known.tsv from a checkout of the RustSec advisory database\n  sim         [--first S] [--nodes 3|5] [--whole] [--planted NAME]: clusters from seeds; --seed replays one\n  bench       [--clients N,N,…] [--rounds N] [--seconds N]: writes side by side with etcd's";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

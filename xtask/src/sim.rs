@@ -16,18 +16,26 @@ use batch::Run;
 use report::Tally;
 
 /// What the command line asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
     seeds: u64,
     first: u64,
     nodes: Option<u64>,
     planted: Option<String>,
+    whole: bool,
     single: bool,
 }
 
-/// Bugs that the simulator can plant; each must be found within so many seeds.
-const PLANTED: &[&str] = &["disk-without-sync", "read-without-confirmation"];
-const PLANTED_SEEDS_MAX: u64 = 40;
+/// Bugs that the simulator can plant, and whether they need whole nodes; each must be found within so many seeds.
+const PLANTED: &[(&str, bool)] = &[
+    ("disk-without-sync", false),
+    ("read-without-confirmation", false),
+    ("read-without-confirmation", true),
+    ("refusal-without-confirmation", true),
+];
+const PLANTED_SEEDS_MAX: u64 = 20;
+/// A seed with whole nodes costs as much as so many with the cluster half alone.
+const WHOLE_ONE_IN: u64 = 8;
 /// One in so many seeds is run twice.
 const TWICE_ONE_IN: u64 = 20;
 /// From so many seeds on, a class of faults that never happened means that nothing was shown about it.
@@ -44,12 +52,17 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool, TaskError> {
         return Ok(outcome.is_good());
     }
     if let Some(name) = &ask.planted {
-        return planted(&program, name, ask.nodes, ask.first, ask.seeds);
+        return planted(&program, name, &ask, ask.seeds);
     }
     let mut good = seeds(&program, &ask)?;
     good &= twice(&program, &ask)?;
-    for name in PLANTED {
-        good &= planted(&program, name, ask.nodes, ask.first, PLANTED_SEEDS_MAX)?;
+    if !ask.whole {
+        let whole = Ask { whole: true, seeds: (ask.seeds / WHOLE_ONE_IN).max(1), ..ask.clone() };
+        good &= seeds(&program, &whole)?;
+        good &= twice(&program, &whole)?;
+        for (name, whole) in PLANTED {
+            good &= planted(&program, name, &Ask { whole: *whole, ..ask.clone() }, PLANTED_SEEDS_MAX)?;
+        }
     }
     Ok(good)
 }
@@ -69,7 +82,8 @@ fn seeds(program: &Path, ask: &Ask) -> Result<bool, TaskError> {
     let minutes = begun.elapsed().as_secs_f64() / 60.0;
     let missing = if ask.seeds >= CLASSES_FROM_SEEDS { tally.missing() } else { Vec::new() };
     print!("{tally}");
-    println!("seeds: {:.0} a minute", f64::from(tally.runs) / minutes);
+    let kind = if ask.whole { "whole nodes" } else { "the cluster half" };
+    println!("seeds: {:.0} a minute with {kind}", f64::from(tally.runs) / minutes);
     for class in &missing {
         println!("unknown: no seed ever had the fault `{class}`");
     }
@@ -100,15 +114,9 @@ fn twice(program: &Path, ask: &Ask) -> Result<bool, TaskError> {
 }
 
 /// Runs with a planted bug until a seed finds it.
-fn planted(
-    program: &Path,
-    name: &str,
-    nodes: Option<u64>,
-    first: u64,
-    seeds_max: u64,
-) -> Result<bool, TaskError> {
-    let run = |seed| Run { seed, nodes, planted: Some(name.to_owned()) };
-    let runs: Vec<Run> = (first..first.saturating_add(seeds_max)).map(run).collect();
+fn planted(program: &Path, name: &str, ask: &Ask, seeds_max: u64) -> Result<bool, TaskError> {
+    let run = |seed| Run { planted: Some(name.to_owned()), ..ask.run(seed) };
+    let runs: Vec<Run> = (ask.first..ask.first.saturating_add(seeds_max)).map(run).collect();
     let (mut found, mut tried) = (None, 0_u64);
     batch::all(program, &runs, |outcome| {
         tried += 1;
@@ -135,14 +143,18 @@ fn build(root: &Path) -> Result<PathBuf, TaskError> {
 
 impl Ask {
     fn run(&self, seed: u64) -> Run {
-        Run { seed, nodes: self.nodes, planted: self.planted.clone() }
+        Run { seed, nodes: self.nodes, planted: self.planted.clone(), whole: self.whole }
     }
 }
 
 fn parse(arguments: &[&str]) -> Option<Ask> {
-    let mut ask = Ask { seeds: 0, first: 1, nodes: None, planted: None, single: false };
+    let mut ask = Ask { seeds: 0, first: 1, nodes: None, planted: None, whole: false, single: false };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
+        if *word == "--whole" {
+            ask.whole = true;
+            continue;
+        }
         let value = words.next()?;
         match *word {
             "--seeds" => ask.seeds = value.parse().ok()?,
@@ -166,7 +178,7 @@ mod tests {
     #[test]
     fn the_arguments_say_what_runs() {
         let ask = |seeds, first, nodes, planted: Option<&str>, single| {
-            Some(Ask { seeds, first, nodes, planted: planted.map(str::to_owned), single })
+            Some(Ask { seeds, first, nodes, planted: planted.map(str::to_owned), whole: false, single })
         };
         assert_eq!(parse(&["--seeds", "200"]), ask(200, 1, None, None, false));
         assert_eq!(parse(&["--seed", "7", "--nodes", "5"]), ask(1, 7, Some(5), None, true));

@@ -22,6 +22,8 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// Its version.
     pub(crate) version: String,
+    /// Where it comes from; none for the workspace's own.
+    pub(crate) source: Option<String>,
     /// SPDX expression.
     pub(crate) license: Option<String>,
     /// Where its Cargo.toml is.

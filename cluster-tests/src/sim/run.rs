@@ -243,7 +243,10 @@ impl Driver {
                 self.with_node(node, super::world::NodeState::activate);
                 self.tell_leader(Command::Add(node));
             }
-            Fault::Shrink { .. } => self.tell_leader(Command::Remove(node)),
+            Fault::Shrink { .. } => {
+                let id = self.world.node(node).map_or(node, super::world::NodeState::id);
+                self.tell_leader(Command::Remove(id));
+            }
             Fault::Crash { .. } => self.end_process(node, until, self.world.setup.seed.is_multiple_of(2)),
             Fault::PowerLoss => {
                 for number in self.active() {

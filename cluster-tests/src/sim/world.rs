@@ -77,12 +77,13 @@ pub struct World {
 
 /// One node as the driver sees it.
 pub struct NodeState {
-    /// From 1.
+    /// From 1: its name in the network. The cluster gives it a number of its own, see [`NodeState::id`].
     pub number: u64,
     /// Outlives its processes.
     pub disk: MemoryDisk,
     /// So does this, which only whole nodes use.
     pub shelf: Shelf,
+    id: AtomicU64,
     commands: Mutex<VecDeque<Command>>,
     leading: AtomicU64,
     applied: AtomicU64,
@@ -151,7 +152,7 @@ impl World {
     pub fn members(&self) -> Vec<&NodeState> {
         let members = self.nodes.iter().max_by_key(|node| node.applied()).map(NodeState::members);
         let members = members.unwrap_or_default();
-        self.nodes.iter().filter(|node| members.contains(&node.number)).collect()
+        self.nodes.iter().filter(|node| node.is_active() && members.contains(&node.id())).collect()
     }
 
     /// A node that was never a member.
@@ -195,6 +196,7 @@ impl NodeState {
             number,
             disk,
             shelf: Shelf::default(),
+            id: AtomicU64::new(number),
             commands: Mutex::default(),
             leading: AtomicU64::new(0),
             applied: AtomicU64::new(0),
@@ -209,6 +211,16 @@ impl NodeState {
     /// Its name in the simulated network.
     pub fn name(&self) -> String {
         name(self.number)
+    }
+
+    /// Its number in the cluster; its own until the cluster gives it another.
+    pub fn id(&self) -> u64 {
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// The number that the cluster gave it.
+    pub fn set_id(&self, id: u64) {
+        self.id.store(id, Ordering::Relaxed);
     }
 
     /// Tells it something; it looks every few milliseconds.

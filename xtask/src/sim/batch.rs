@@ -18,6 +18,8 @@ pub(crate) struct Run {
     pub(crate) nodes: Option<u64>,
     /// A bug that is built in for this run.
     pub(crate) planted: Option<String>,
+    /// Whether its nodes are whole.
+    pub(crate) whole: bool,
 }
 
 impl Run {
@@ -25,7 +27,8 @@ impl Run {
     pub(crate) fn arguments(&self, seed: &str) -> String {
         let nodes = self.nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
         let planted = self.planted.as_ref().map(|name| format!(" --planted {name}")).unwrap_or_default();
-        format!("{seed} {}{nodes}{planted}", self.seed)
+        let whole = if self.whole { " --whole" } else { "" };
+        format!("{seed} {}{nodes}{planted}{whole}", self.seed)
     }
 }
 
@@ -133,7 +136,7 @@ mod tests {
     }
 
     fn runs(count: u64) -> Vec<Run> {
-        (0..count).map(|seed| Run { seed, nodes: Some(3), planted: None }).collect()
+        (0..count).map(|seed| Run { seed, nodes: Some(3), planted: None, whole: false }).collect()
     }
 
     const REPORT: &str = r#"echo noise; echo "{\"nodes\":3,\"hash\":\"h$2\",\"simulated_ms\":1,\"acknowledged\":1,\"answered\":1,\"unanswered\":0,\"faults\":{},\"verdicts\":{\"healed\":\"held\"}}""#;

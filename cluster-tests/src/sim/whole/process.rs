@@ -87,6 +87,7 @@ async fn live(world: &World, state: &NodeState, process: u64) -> Result<String, 
     })
     .await?;
     let member = become_member(world, &node, number).await?;
+    state.set_id(member.node().get());
     let pipeline = Pipeline::new(node.clone(), outside.clock, entropy.clone());
     node.serve_peers(&member, Arc::new(pipeline.clone()));
     for caller in 0..CALLERS {
@@ -126,7 +127,7 @@ async fn become_member(world: &World, node: &SimNode, number: u64) -> Result<Sim
             continue;
         }
         let (reply, answer) = oneshot::channel();
-        world.secrets.ask_to_join(Join { ask: node.join_ask()?, reply });
+        world.secrets.ask_to_join(Join { host: number, ask: node.join_ask()?, reply });
         // Whoever took the request may have lost its leadership, or its process: then it is asked again.
         if let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_millis(2 * ACT_MS), answer).await {
             node.join(answer).await?;
@@ -168,9 +169,9 @@ impl Process<'_> {
     }
 
     fn look(&self, seen: &mut Seen) {
-        let node = self.state.number;
+        let node = self.member.node().get();
         let (leader, term) = self.member.leader();
-        let leading = leader.filter(|leader| leader.get() == node).map(|_| term);
+        let leading = leader.filter(|leader| *leader == self.member.node()).map(|_| term);
         self.state.set_leading(leading);
         if let Some(term) = leading.filter(|_| seen.leading != leading) {
             self.world.record(Event::Leading { node, term });
@@ -192,18 +193,17 @@ impl Process<'_> {
         if !self.member.serving().is_ok_and(|serving| serving.leads()) {
             return;
         }
-        let Some(Join { ask, reply }) = self.world.secrets.next_join() else { return };
-        let (member, root) = (self.member.clone(), self.world.secrets.root_token());
-        let unique = self.entropy.seed();
+        let Some(Join { host, ask, reply }) = self.world.secrets.next_join() else { return };
+        let (member, secrets, unique) =
+            (self.member.clone(), self.world.secrets.clone(), self.entropy.seed());
         tokio::spawn(async move {
-            let serving = member.serving().ok()?;
-            let (unique, _) = unique.split_first_chunk::<8>()?;
-            let request_id = RequestId::at(member.position().index, *unique);
-            let write = Write { request_id, change: WriteKind::CreateJoinToken };
-            let settled =
-                serving.write_as_leader(&root?, &write, member.node(), within(ACT_MS)).await.ok()?;
-            let WriteAnswer::Token { text, .. } = settled.0.answer else { return None };
-            let answer = member.admit_joining(&text, &ask, within(ACT_MS)).await.ok()?;
+            // One token per node that joins: asking again does not spend another one.
+            let token = match secrets.join_token(host) {
+                Some(token) => token,
+                None => make_join_token(&member, &secrets.root_token()?, unique).await?,
+            };
+            secrets.keep_join_token(host, token.clone());
+            let answer = member.admit_joining(&token, &ask, within(ACT_MS)).await.ok()?;
             // A node that no longer waits asks again.
             reply.send(answer).ok()
         });
@@ -252,6 +252,18 @@ impl Process<'_> {
                 });
             }
         }
+    }
+}
+
+async fn make_join_token(member: &SimMember, root: &str, unique: [u8; 32]) -> Option<String> {
+    let (unique, _) = unique.split_first_chunk::<8>()?;
+    let request_id = RequestId::at(member.position().index, *unique);
+    let write = Write { request_id, change: WriteKind::CreateJoinToken };
+    let serving = member.serving().ok()?;
+    let (settled, _) = serving.write_as_leader(root, &write, member.node(), within(ACT_MS)).await.ok()?;
+    match settled.answer {
+        WriteAnswer::Token { text, .. } => Some(text.to_string()),
+        WriteAnswer::Key(_) | WriteAnswer::Revoked | WriteAnswer::Done => None,
     }
 }
 

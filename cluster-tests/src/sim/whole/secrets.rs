@@ -20,11 +20,14 @@ struct Held {
     shares: Vec<String>,
     root_token: Option<String>,
     joins: VecDeque<Join>,
+    join_tokens: BTreeMap<u64, String>,
     ciphertexts: BTreeMap<(Key, u32), Vec<u8>>,
 }
 
 /// A node that asks to be let in.
 pub struct Join {
+    /// Its number in the network.
+    pub host: u64,
     /// Who.
     pub ask: JoinAsk,
     /// Where the answer goes.
@@ -57,6 +60,16 @@ impl Secrets {
     /// The next node that asks.
     pub fn next_join(&self) -> Option<Join> {
         self.held().joins.pop_front()
+    }
+
+    /// The join token that was made for a node.
+    pub fn join_token(&self, host: u64) -> Option<String> {
+        self.held().join_tokens.get(&host).cloned()
+    }
+
+    /// This join token was made for a node.
+    pub fn keep_join_token(&self, host: u64, token: String) {
+        self.held().join_tokens.insert(host, token);
     }
 
     /// Keeps a ciphertext of a key's version.
