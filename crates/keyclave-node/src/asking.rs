@@ -30,7 +30,8 @@ pub(crate) async fn ask<H: Host>(member: Weak<Member<H>>) -> Result<Confirmed, C
     loop {
         let member = member.upgrade().ok_or(ConfirmError::Ending)?;
         let begun = Instant::now();
-        match once(&member).await {
+        let asked = tokio::time::timeout_at(deadline, once(&member)).await;
+        match asked.unwrap_or(Err(LeaderError::NoQuorum)) {
             Ok(confirmation) => return vouched(&member, confirmation, begun),
             Err(LeaderError::Stopped) => return Err(ConfirmError::Ending),
             Err(LeaderError::Overloaded) => return Err(ConfirmError::Overloaded),
@@ -86,11 +87,17 @@ fn vouched<H: Host>(
 ) -> Result<Confirmed, ConfirmError> {
     let Confirmation { generation, index, digest_index, digest } = confirmation;
     match member.ledger.digest_at(digest_index) {
-        Some(own) if own != digest => {
-            tracing::error!(index = digest_index, "this node's records differ from the leader's");
-            member.end(crate::node::Ending::Diverged { index: digest_index });
-            Err(ConfirmError::Diverged { index: digest_index })
-        }
-        Some(_) | None => Ok(Confirmed { generation, index, begun }),
+        Some(own) if own != digest => Err(member.diverged(digest_index)),
+        Some(_) | None => Ok(Confirmed { generation, index, digest: (digest_index, digest), begun }),
+    }
+}
+
+impl<H: Host> Member<H> {
+    /// This node's records are not the leader's: it answers nothing, ends, and does not come back by itself.
+    pub(crate) fn diverged(&self, index: u64) -> ConfirmError {
+        tracing::error!(index, "this node's records differ from the leader's");
+        self.withdraw();
+        self.end(crate::node::Ending::Diverged { index });
+        ConfirmError::Diverged { index }
     }
 }

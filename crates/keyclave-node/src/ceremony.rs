@@ -137,6 +137,16 @@ impl Ceremony {
     }
 }
 
+/// Whether an encrypted share is one of `set`. What is no share at all is refused as such.
+pub(crate) fn fits(
+    boot: &BootKey,
+    terms: &[u8],
+    sealed: &[u8],
+    set: &ShareSet,
+) -> Result<bool, ShareFailure> {
+    Ok(Collector::judge(set, &open_share(boot, terms, sealed)?).is_ok())
+}
+
 fn open_share(boot: &BootKey, terms: &[u8], sealed: &[u8]) -> Result<Share, ShareFailure> {
     let text = boot.open(labels::SHARE_TO_NODE, terms, sealed).map_err(|_| ShareFailure::BootKey)?;
     // What is not text has no letters, and so is named as a share of the wrong length.

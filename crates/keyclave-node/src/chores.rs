@@ -26,26 +26,57 @@ const DUE_PER_ROUND: usize = 64;
 const WORK_MS_MAX: u64 = 5_000;
 /// Entries that a learner may lack to become a voter.
 const LAG_ENTRIES_MAX: u64 = 64;
+/// In a log shorter than this, a learner must lack nothing to become a voter.
+const YOUNG_LOG_ENTRIES: u64 = 16 * LAG_ENTRIES_MAX;
 
 /// Works until the node is sealed or gone.
 pub(crate) async fn work<H: Host>(member: Weak<Member<H>>) {
+    let mut failing = false;
     loop {
         tokio::time::sleep(Duration::from_millis(ROUND_MS)).await;
         let Some(member) = member.upgrade() else { return };
-        if member.unsealed().is_err() {
+        let Ok(unsealed) = member.unsealed() else { return };
+        if member.is_withdrawn() {
             return;
         }
-        if member.must_seal() {
-            member.note(Act::new("SealByMark").on(Target::Node(member.local.node))).await;
-            return member.seal_here().await;
-        }
         let deadline = Instant::now() + Duration::from_millis(WORK_MS_MAX);
-        if let Err(error) = member.keep_up(deadline).await {
-            tracing::debug!(%error, "chores were cut short");
+        match member.keep_up(deadline).await {
+            Ok(()) => failing = false,
+            // Said once, not four times a second for as long as it lasts.
+            Err(error) if failing => tracing::debug!(%error, "chores were cut short"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "chores were cut short");
+                failing = true;
+            }
         }
-        if member.cluster.leadership().mine.is_some() {
+        // Nothing is decided before the ceremony that unsealed this node has lifted what it was sealed by.
+        if member.cluster.leadership().mine.is_some() && !unsealed.marked.load(Ordering::Acquire) {
             member.rotate_what_is_due(deadline).await;
             member.promote_learners(deadline).await;
+            member.finish_removals(deadline).await;
+        }
+    }
+}
+
+/// Seals this node once an operator has marked it or it is no member any more. By itself, so that no other work is
+/// waited for.
+pub(crate) async fn seal_when_told<H: Host>(member: Weak<Member<H>>) {
+    let Some(mut applied) = member.upgrade().map(|member| member.cluster.watch_applied()) else { return };
+    loop {
+        {
+            let Some(member) = member.upgrade() else { return };
+            if member.unsealed().is_err() || member.is_withdrawn() {
+                return;
+            }
+            if member.must_seal() {
+                member.withdraw();
+                member.note(Act::new("SealByMark").on(Target::Node(member.local.node))).await;
+                return member.seal_here().await;
+            }
+        }
+        let limit = Duration::from_millis(ROUND_MS);
+        if let Ok(Err(_)) = tokio::time::timeout(limit, applied.changed()).await {
+            return;
         }
     }
 }
@@ -68,9 +99,11 @@ impl<H: Host> Member<H> {
 
     async fn keep_up(&self, deadline: Instant) -> Result<(), Failure> {
         self.unsealed()?.keeper.latest()?;
-        self.keep_certificate(deadline).await?;
         let status = self.trail.status();
-        if status.sealing && !status.spare { self.seal_trail(deadline).await } else { Ok(()) }
+        if status.sealing && !status.spare {
+            self.seal_trail(deadline).await?;
+        }
+        self.keep_certificate(deadline).await
     }
 
     async fn rotate_what_is_due(&self, deadline: Instant) {
@@ -101,22 +134,52 @@ impl<H: Host> Member<H> {
 
     async fn do_due(&self, work: &DueWork, deadline: Instant) -> Result<(), Failure> {
         let me = self.local.node;
+        let act = Act::new(match work.what {
+            Due::Rotation(_) => "RotateDue",
+            Due::Pruning => "PruneDue",
+        });
+        let act = act.on_key(work.name.clone());
+        self.record(act.clone().intended()).await?;
         let carried = self.carry_through(me, deadline, |view, occasion, entropy| {
             let permit = keyclave_policy::decide(&Principal::Member(me), Action::RotateDue, Some(&work.name))
                 .map_err(|denied| Refused { refusal: denied.into(), reads: Default::default() })?;
             rotation::decide_due(view, &permit, work, occasion, entropy)
         });
-        let (operation, version) = match carried.await?.answer {
-            Worked::Rotated(version) => ("RotateDue", version),
-            Worked::Pruned(version) => ("PruneDue", version),
+        match carried.await {
+            Ok(settled) => {
+                let (Worked::Rotated(version) | Worked::Pruned(version)) = settled.answer;
+                self.note(act.of_version(version)).await;
+                Ok(())
+            }
+            Err(failure) => {
+                let reason = failure.reason().map_or("OTHER", keyclave_proto::reason::Reason::as_str);
+                self.note(act.ended(reason)).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Takes out of the log's membership whom the ledger does not know any more: a removal that was cut short between
+    /// its two steps. A node that joins is in the ledger before it is in the log.
+    async fn finish_removals(&self, deadline: Instant) {
+        // Read first, so that the view is at least as far.
+        let members = self.cluster.applied_members();
+        let Some(view) = self.unsealed().ok().and_then(|unsealed| unsealed.keeper.latest().ok()) else {
+            return;
         };
-        self.note(Act::new(operation).on_key(work.name.clone(), version)).await;
-        Ok(())
+        for node in members.into_keys().filter(|node| view.node(*node).is_none()) {
+            match self.remove_from_log(node, deadline).await {
+                Ok(()) => self.note(Act::new("FinishRemoval").on(Target::Node(node))).await,
+                Err(error) => {
+                    tracing::info!(%node, %error, "a removed node is still in the log's membership")
+                }
+            }
+        }
     }
 
     async fn promote_learners(&self, deadline: Instant) {
         for (node, (_, role)) in self.cluster.members() {
-            if role == Role::Learner && self.cluster.lag(node) <= LAG_ENTRIES_MAX {
+            if role == Role::Learner && keeps_up(self.cluster.lag(node), self.cluster.last_index()) {
                 match self.cluster.promote(node, deadline).await {
                     Ok(()) => {
                         tracing::info!(%node, "a node that joined is a voter");
@@ -129,9 +192,31 @@ impl<H: Host> Member<H> {
     }
 }
 
+/// Whether a learner that lacks `lag` entries of a log that ends at `last` follows closely. One that was never reached
+/// lacks all of them, which is little in a young log: counted as a voter it would take the quorum away.
+fn keeps_up(lag: u64, last: u64) -> bool {
+    lag == 0 || (lag <= LAG_ENTRIES_MAX && last >= YOUNG_LOG_ENTRIES)
+}
+
 fn kind(due: &Due) -> &'static str {
     match due {
         Due::Rotation(_) => "rotation",
         Due::Pruning => "pruning",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_learner_that_was_never_reached_does_not_become_a_voter() {
+        for last in 0..10_000 {
+            assert!(!keeps_up(last + 1, last), "{last}");
+        }
+        assert!(keeps_up(0, 3));
+        assert!(!keeps_up(1, 3));
+        assert!(keeps_up(LAG_ENTRIES_MAX, YOUNG_LOG_ENTRIES));
+        assert!(!keeps_up(LAG_ENTRIES_MAX + 1, u64::MAX));
     }
 }

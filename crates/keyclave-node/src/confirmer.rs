@@ -6,6 +6,7 @@
 
 use std::future::Future;
 
+use keyclave_ledger::digest::Digest;
 use keyclave_types::position::Generation;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -20,6 +21,8 @@ pub struct Confirmed {
     pub generation: Generation,
     /// Every write acknowledged before the question began lies at or below it.
     pub index: u64,
+    /// An index at or above it, and the digest of the leader's records there.
+    pub digest: (u64, Digest),
     /// When the question began.
     pub begun: Instant,
 }
@@ -128,7 +131,7 @@ mod tests {
                 let begun = Instant::now();
                 let index = asked.fetch_add(1, SeqCst) + 1;
                 tokio::time::sleep(Duration::from_millis(10)).await;
-                Ok(Confirmed { generation: Generation(1), index, begun })
+                Ok(Confirmed { generation: Generation(1), index, digest: (index, Digest([0; 32])), begun })
             }
         })
     }

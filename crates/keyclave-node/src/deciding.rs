@@ -48,6 +48,9 @@ impl<H: Host> Member<H> {
                 return Err(Failure::Deadline);
             }
             let unsealed = self.unsealed()?;
+            if self.is_withdrawn() {
+                return Err(Failure::Sealed);
+            }
             let leader = self.cluster.leadership().mine.ok_or(Failure::NoLeader)?;
             let view = unsealed.keeper.latest()?;
             let now = Unsealed::<H::Disk>::now(&view, self.clock());
@@ -93,7 +96,9 @@ impl<H: Host> Member<H> {
 
     /// Whether everything read still stands at an index that is confirmed now; where, if so.
     async fn still_holds(&self, reads: &ReadSet, deadline: Instant) -> Result<Option<Position>, Failure> {
-        let confirmation = self.cluster.confirm_as_leader().await.map_err(|error| match error {
+        let confirming = tokio::time::timeout_at(deadline, self.cluster.confirm_as_leader());
+        let confirmed = confirming.await.map_err(|_| Failure::Deadline)?;
+        let confirmation = confirmed.map_err(|error| match error {
             keyclave_cluster::confirm::ConfirmError::Overloaded => ConfirmError::Overloaded,
             keyclave_cluster::confirm::ConfirmError::NotLeader { .. }
             | keyclave_cluster::confirm::ConfirmError::NoQuorum => ConfirmError::NoLeader,

@@ -4,6 +4,7 @@ use keyclave_audit::trail::TrailError;
 use keyclave_cluster::propose::ProposeError;
 use keyclave_cluster::transport::call::CallError;
 use keyclave_proto::reason::Reason;
+use keyclave_proto::status::Details;
 use keyclave_vault::refusal::Refusal;
 use tonic::Status;
 
@@ -79,7 +80,7 @@ impl Failure {
             Self::Contended => Reason::Conflict,
             Self::NoSuccessor => Reason::NoSuccessor,
             Self::OtherGeneration => Reason::OtherGeneration,
-            Self::Elsewhere(_) => return None,
+            Self::Elsewhere(status) => return Details::of(status).known_reason(),
         })
     }
 

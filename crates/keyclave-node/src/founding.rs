@@ -3,8 +3,11 @@
 //!
 //! The membership is saved last, so an init that was cut short leaves a vacant node and nothing of the attempt.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use keyclave_audit::record::Target;
+use keyclave_audit::trail::TrailError;
 use keyclave_cluster::guard::Pins;
 use keyclave_policy::Permit;
 use keyclave_types::ids::{ClusterId, NodeId};
@@ -26,6 +29,7 @@ use crate::home::{HomeError, Membership, ServingCertificate};
 use crate::host::Host;
 use crate::member::{Member, StartMemberError};
 use crate::node::Node;
+use crate::noting::Act;
 
 /// How long the first election and the first transaction may take.
 const FOUNDING_MS_MAX: u64 = 20_000;
@@ -54,6 +58,9 @@ pub enum InitError {
     /// It belongs to a cluster already, or another init is under way.
     #[error("this node belongs to a cluster already")]
     AlreadyInitialized,
+    /// An earlier init failed in this process.
+    #[error("an earlier init failed half-way: restart this node, then try again")]
+    Spent,
     /// It is told to join one.
     #[error("this node was started with --join; a cluster is made on a node without it")]
     Joining,
@@ -72,6 +79,9 @@ pub enum InitError {
     /// The log did not begin.
     #[error("the log could not be begun")]
     Begin(#[from] keyclave_cluster::members::MembershipError),
+    /// The trail could not be written.
+    #[error("the audit trail could not be written; nothing is founded without it")]
+    Trail(#[from] TrailError),
     /// The first transaction was not written in time.
     #[error("the first transaction was not written in time")]
     Written,
@@ -89,6 +99,9 @@ impl<H: Host> Node<H> {
         if self.member().is_some() {
             return Err(InitError::AlreadyInitialized);
         }
+        if self.is_spent() {
+            return Err(InitError::Spent);
+        }
         if self.is_joining() {
             return Err(InitError::Joining);
         }
@@ -99,16 +112,11 @@ impl<H: Host> Node<H> {
             self.world().authority.issue(&authority, std::slice::from_ref(&addresses.client), now)?;
         let beginning = Beginning { now, threshold, rejoin, addresses, authority, issued };
         let (founded, membership, member) = self.begin(permit, &beginning).await?;
-        // From here on this directory belongs to the cluster.
-        let certificate = ServingCertificate {
-            chain: beginning.chain(),
-            key: beginning.issued.key_pkcs8.to_vec(),
-            address: beginning.addresses.client.clone(),
-            expires_at: beginning.issued.expires_at,
-        };
-        self.home().save_certificate(&certificate)?;
-        member.certificate.send_replace(Some(std::sync::Arc::new(certificate)));
-        self.home().save_membership(&membership)?;
+        if let Err(error) = self.keep_founded(&beginning, &membership, &member) {
+            // Whether the membership is on the disk is not known, so the log stays; the next start will see.
+            self.give_up(member).await;
+            return Err(error);
+        }
         member.keys.drop_keyring();
         member.cluster.set_sealed(true);
         self.become_member(member);
@@ -121,11 +129,29 @@ impl<H: Host> Node<H> {
         })
     }
 
+    /// From here on this directory belongs to the cluster.
+    fn keep_founded(
+        &self,
+        beginning: &Beginning,
+        membership: &Membership,
+        member: &Member<H>,
+    ) -> Result<(), InitError> {
+        let certificate = ServingCertificate {
+            chain: beginning.chain(),
+            key: beginning.issued.key_pkcs8.to_vec(),
+            address: beginning.addresses.client.clone(),
+            expires_at: beginning.issued.expires_at,
+        };
+        self.home().save_certificate(&certificate)?;
+        member.certificate.send_replace(Some(Arc::new(certificate)));
+        Ok(self.home().save_membership(membership)?)
+    }
+
     async fn begin(
         &self,
         permit: &Permit,
         beginning: &Beginning,
-    ) -> Result<(Founded, Membership, std::sync::Arc<Member<H>>), InitError> {
+    ) -> Result<(Founded, Membership, Arc<Member<H>>), InitError> {
         let mut entropy = self.entropy();
         let cluster = ClusterId::from_bytes(entropy.array());
         let first = NodeId::new(1).ok_or(InitError::Written)?;
@@ -141,21 +167,19 @@ impl<H: Host> Node<H> {
         let pins = Pins { writer: founded.keyring.writer().public(), first, member: member_record };
         let membership =
             Membership { cluster, generation: Generation(1), node: first, pins, known: Vec::new() };
-        let member = self.start_member(membership.clone()).await?;
-        let written = self.write_first(&member, &mut founded).await;
-        match written {
+        let member = self.start_member(membership.clone(), true).await?;
+        match self.write_first(&member, &mut founded).await {
             Ok(()) => Ok((founded, membership, member)),
             Err(error) => {
-                member.stop().await;
-                drop(member);
-                self.forget_attempt()?;
+                self.give_up(member).await;
                 Err(error)
             }
         }
     }
 
     async fn write_first(&self, member: &Member<H>, founded: &mut Founded) -> Result<(), InitError> {
-        let keyring: std::sync::Arc<Keyring> = founded.keyring.clone();
+        member.record(Act::new("Init").on(Target::Cluster).intended()).await?;
+        let keyring: Arc<Keyring> = founded.keyring.clone();
         member.keys.hold(keyring);
         member.cluster.set_sealed(false);
         let deadline = Instant::now() + Duration::from_millis(FOUNDING_MS_MAX);

@@ -8,7 +8,7 @@ use keyclave_cluster::guard::Pins;
 use keyclave_crypto::entropy::Entropy;
 use keyclave_crypto::secret::Secret;
 use keyclave_crypto::sign::SigningKey;
-use keyclave_ledger::disk::{Disk, DiskError};
+use keyclave_ledger::disk::{Area, Batch, Disk, DiskError};
 use keyclave_ledger::log_store::LogStore;
 use keyclave_types::envelope::{self, EnvelopeError, Stored};
 use keyclave_types::ids::{ClusterId, Incarnation, NodeId};
@@ -21,6 +21,8 @@ use zeroize::{Zeroize, Zeroizing};
 const IDENTITY_SLOT: &str = "node/identity";
 const MEMBERSHIP_SLOT: &str = "node/membership";
 const CERTIFICATE_SLOT: &str = "node/certificate";
+/// Where the log store keeps its slots, those of the log itself included: a pin of an attempt must go with it.
+const SLOTS: &[u8] = b"slot/";
 const IDENTITY_FORMAT: u8 = 1;
 /// Format byte, incarnation, key seed.
 const IDENTITY_BYTES: usize = 1 + 16 + 32;
@@ -196,6 +198,22 @@ impl<D: Disk> Home<D> {
     }
 }
 
+/// Removes what an init or a join that was cut short has left on `disk`: its log and records, and every kept value but
+/// who this directory is. To be called before the ledger is opened, on a directory that belongs to no cluster.
+pub(crate) fn clear_attempt<D: Disk>(disk: &D, log: &LogStore<D>) -> Result<(), DiskError> {
+    log.clear_unfinished()?;
+    let mut batch = Batch::default();
+    for (key, _) in disk.range(Area::Meta, SLOTS, usize::MAX)? {
+        match key.strip_prefix(SLOTS) {
+            Some(slot) if slot != IDENTITY_SLOT.as_bytes() => batch.delete(Area::Meta, key.as_slice()),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    disk.write(batch)?;
+    disk.sync()
+}
+
 fn parse_identity(bytes: &[u8]) -> Result<Identity, HomeError> {
     let wrong =
         || HomeError::Identity { found: bytes.len(), format: bytes.first().copied().unwrap_or_default() };
@@ -228,6 +246,23 @@ mod tests {
         let first = home(&directory).identity(&mut Entropy::from_seed([1; 32])).unwrap().member();
         let again = home(&directory).identity(&mut Entropy::from_seed([2; 32])).unwrap().member();
         assert_eq!(first, again);
+    }
+
+    #[test]
+    fn of_an_attempt_that_was_cut_short_only_the_identity_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Arc::new(SledDisk::open(directory.path()).unwrap());
+        let log = LogStore::new(disk.clone());
+        let home = Home::new(log.clone());
+        let first = home.identity(&mut Entropy::from_seed([1; 32])).unwrap().member();
+        for slot in ["pins", "peer-marks", CERTIFICATE_SLOT, MEMBERSHIP_SLOT, "z"] {
+            log.save_slot(slot, vec![1]).unwrap();
+        }
+        clear_attempt(&*disk, &log).unwrap();
+        for slot in ["pins", "peer-marks", CERTIFICATE_SLOT, MEMBERSHIP_SLOT, "z"] {
+            assert_eq!(log.slot(slot).unwrap(), None, "{slot}");
+        }
+        assert_eq!(home.identity(&mut Entropy::from_seed([2; 32])).unwrap().member(), first);
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl<H: Host> Node<H> {
             known: answer.members,
         };
         self.home().save_membership(&membership)?;
-        let member = self.start_member(membership).await?;
+        let member = self.start_member(membership, true).await?;
         self.become_member(member);
         Ok(())
     }

@@ -6,10 +6,12 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use keyclave_ledger::changes::Changes;
+use keyclave_ledger::digest::LatticeHash;
 use keyclave_ledger::disk::{Disk, DiskError};
 use keyclave_ledger::ledger::Ledger;
-use keyclave_types::ids::ClusterId;
+use keyclave_types::ids::{ClusterId, RecordId};
 use keyclave_types::position::Generation;
+use keyclave_types::transaction::Record;
 use keyclave_vault::keyring::Keyring;
 use keyclave_vault::view::{OpenError, View};
 
@@ -19,6 +21,12 @@ pub enum KeeperError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The records on the disk are not those that were applied.
+    #[error("the records on the disk are not those that were applied up to index {index}")]
+    Digest {
+        /// Up to where.
+        index: u64,
+    },
     /// A record does not open.
     #[error("the ledger cannot be opened")]
     Open(#[from] OpenError),
@@ -38,8 +46,8 @@ impl<D: Disk> Keeper<D> {
         cluster: ClusterId,
         generation: Generation,
     ) -> Result<Self, KeeperError> {
-        let (applied, records) = ledger.read_everything()?;
-        let view = View::open(keyring, cluster, generation, applied.index, records)?;
+        let (index, records) = read_everything(&ledger)?;
+        let view = View::open(keyring, cluster, generation, index, records)?;
         Ok(Self { ledger, view: RwLock::new(Arc::new(view)) })
     }
 
@@ -59,11 +67,25 @@ impl<D: Disk> Keeper<D> {
         match self.ledger.changes_since(view.index())? {
             Changes::Records { upto, records, .. } => Ok(view.fold(upto, records)?),
             Changes::Gap => {
-                let (applied, records) = self.ledger.read_everything()?;
+                let (index, records) = read_everything(&self.ledger)?;
                 let at = view.position();
-                tracing::info!(from = at.index, to = applied.index, "the view is opened anew after a gap");
-                Ok(View::open(view.keyring().clone(), view.cluster(), at.generation, applied.index, records)?)
+                tracing::info!(from = at.index, to = index, "the view is opened anew after a gap");
+                Ok(View::open(view.keyring().clone(), view.cluster(), at.generation, index, records)?)
             }
         }
     }
+}
+
+/// All records and the index that they are of, if they are what was applied: a node may lie sealed for weeks, and its
+/// disk with it.
+fn read_everything<D: Disk>(ledger: &Ledger<D>) -> Result<(u64, Vec<(RecordId, Record)>), KeeperError> {
+    let (applied, records) = ledger.read_everything()?;
+    let mut sum = LatticeHash::default();
+    for (id, record) in &records {
+        sum.add(id, record);
+    }
+    if sum.digest() != applied.digest {
+        return Err(KeeperError::Digest { index: applied.index });
+    }
+    Ok((applied.index, records))
 }

@@ -2,11 +2,12 @@
 //! view. What it does stands in the modules beside it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keyclave_audit::open::{OpenTrail, OpenTrailError, Tampering};
-use keyclave_audit::trail::Trail;
+use keyclave_audit::trail::{StopCause, Trail};
 use keyclave_cluster::cluster::{Cluster, Fatal};
 use keyclave_cluster::guard::Pins;
 use keyclave_cluster::start::StartCluster;
@@ -22,7 +23,7 @@ use keyclave_types::ids::{NodeId, PlainKind, RecordId};
 use keyclave_types::member::{Addresses, HostPort};
 use keyclave_types::seal::SealRecord;
 use keyclave_types::time::UnixMillis;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use crate::ceremony::Ceremony;
@@ -63,6 +64,8 @@ pub(crate) struct MemberParts<H: Host> {
     pub(crate) world: World,
     pub(crate) identity: Identity,
     pub(crate) membership: Membership,
+    /// Whether its trail begins with this start: what lies there is then left by an attempt that was cut short.
+    pub(crate) begins: bool,
     pub(crate) boot: Arc<BootKey>,
     pub(crate) ledger: Ledger<H::Disk>,
     pub(crate) log: LogStore<H::Disk>,
@@ -85,9 +88,14 @@ pub struct Member<H: Host> {
     pub(crate) establish: Establish<H::Wire>,
     pub(crate) trail: Trail,
     pub(crate) ceremony: Mutex<Ceremony>,
+    pub(crate) doubtful: Semaphore,
+    /// Held while a root is taken in, so that a ceremony and a peer that both bring one do it once.
+    pub(crate) unsealing: Mutex<()>,
     pub(crate) ending: watch::Sender<Option<crate::node::Ending>>,
     pub(crate) home: Home<H::Disk>,
     pub(crate) certificate: watch::Sender<Option<Arc<ServingCertificate>>>,
+    /// Set when this node begins to seal itself: it serves nobody from then on, however long the handover takes.
+    withdrawn: AtomicBool,
     unsealed: watch::Sender<Option<Arc<Unsealed<H::Disk>>>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -103,7 +111,8 @@ impl<H: Host> Drop for Member<H> {
 impl<H: Host> Member<H> {
     /// Starts log, peers and trail of a member, sealed.
     pub(crate) async fn start(parts: MemberParts<H>) -> Result<Arc<Self>, StartMemberError> {
-        let MemberParts { host, world, identity, membership, boot, ledger, log, overrides, ending } = parts;
+        let MemberParts { host, world, identity, membership, begins, boot, ledger, log, overrides, ending } =
+            parts;
         let me = membership.node;
         let home = Home::new(log.clone());
         let certificate = watch::Sender::new(home.certificate()?.map(Arc::new));
@@ -122,7 +131,7 @@ impl<H: Host> Member<H> {
         let peers = Peers::new(local, establish.clone());
         let mut entropy = Entropy::from_seed(world.entropy.seed());
         let seed = u64::from_be_bytes(entropy.array());
-        let (trail, trail_task) = open_trail(&host, &world, local, entropy)?;
+        let (trail, trail_task) = open_trail(&host, &world, local, begins, entropy)?;
         let cluster = Cluster::start(StartCluster {
             me,
             cluster: membership.cluster,
@@ -152,9 +161,12 @@ impl<H: Host> Member<H> {
             establish,
             trail,
             ceremony: Mutex::default(),
+            doubtful: Semaphore::new(crate::unsealing::DOUBTFUL_SHARES_MAX),
+            unsealing: Mutex::default(),
             ending,
             home,
             certificate,
+            withdrawn: AtomicBool::new(false),
             unsealed: watch::Sender::new(None),
             tasks: Mutex::default(),
         });
@@ -185,6 +197,19 @@ impl<H: Host> Member<H> {
 
     pub(crate) fn set_unsealed(&self, unsealed: Option<Arc<Unsealed<H::Disk>>>) {
         self.unsealed.send_replace(unsealed);
+    }
+
+    /// Whether this node has begun to seal itself.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.withdrawn.load(Ordering::Acquire)
+    }
+
+    /// From now on this node serves nobody and comes back only if it is vouched for anew. Answers whether this call
+    /// was the first to say so.
+    pub fn withdraw(&self) -> bool {
+        let first = !self.withdrawn.swap(true, Ordering::AcqRel);
+        self.world.runtime.wipe();
+        first
     }
 
     /// The seal record, as far as this node's ledger goes.
@@ -237,6 +262,7 @@ fn open_trail<H: Host>(
     host: &Arc<H>,
     world: &World,
     local: LocalNode,
+    begins: bool,
     mut entropy: Entropy,
 ) -> Result<(Trail, impl Future<Output = ()> + Send + use<H>), StartMemberError> {
     let opening = OpenTrail {
@@ -246,7 +272,8 @@ fn open_trail<H: Host>(
         cluster: local.cluster,
         node: local.node,
         now: world.clock.now(),
-        tampering: Tampering::Refuse,
+        // A trail of another cluster is no reason to stay out of this one; it stays where it is, and the new one says so.
+        tampering: if begins { Tampering::Acknowledged } else { Tampering::Refuse },
     };
     let (trail, task, opened) = opening.open()?;
     if opened.torn_bytes > 0 {
@@ -283,11 +310,16 @@ async fn watch_health<H: Host>(member: std::sync::Weak<Member<H>>) {
         },
         stopped = trail.wait_for(|status| status.stopped.is_some()) => match stopped {
             Ok(status) => status.stopped.map(crate::node::Ending::Trail),
-            Err(_) => None,
+            // Its task is gone without a word.
+            Err(_) => Some(crate::node::Ending::Trail(StopCause::Lost)),
         },
     };
     if let (Some(member), Some(ending)) = (member.upgrade(), ending) {
         tracing::error!(%ending, "this node must stop");
+        if matches!(ending, crate::node::Ending::Alarm(_)) {
+            // Its records are wrong: a fresh process of it must not come back by itself.
+            member.withdraw();
+        }
         member.end(ending);
     }
 }

@@ -20,6 +20,8 @@ use crate::member::Member;
 
 /// How long one peer may take to say how it is.
 const STATUS_MS_MAX: u64 = 1_000;
+/// How long the trail may take to forget its keys; a blocked disk must not keep a node from being sealed.
+const FORGET_MS_MAX: u64 = 1_000;
 
 /// One member, as this node knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -158,10 +160,15 @@ impl<H: Host> Member<H> {
         self.world.runtime.usable()
     }
 
-    /// Seals this node: hands leadership over, wipes the restart key, and ends the process for a fresh, sealed one.
+    /// Seals this node: serves nobody from here on, hands leadership over, wipes what it holds, and ends the process
+    /// for a fresh, sealed one.
     pub async fn seal_here(&self) {
-        self.world.runtime.wipe();
+        self.withdraw();
         self.stop().await;
+        let limit = Duration::from_millis(FORGET_MS_MAX);
+        if tokio::time::timeout(limit, self.trail.forget_keys()).await.is_err() {
+            tracing::warn!("the audit trail did not give up its keys in time; they go with the process");
+        }
         self.keys.drop_keyring();
         self.set_unsealed(None);
         self.end(crate::node::Ending::Sealed);

@@ -3,6 +3,7 @@
 //! Made by the server once per process. Cheap clones share it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use keyclave_audit::trail::StopCause;
@@ -24,7 +25,7 @@ use keyclave_types::request::NodeCode;
 use tokio::sync::{Mutex, watch};
 use tonic::service::RoutesBuilder;
 
-use crate::home::{Home, HomeError, Identity, Membership};
+use crate::home::{Home, HomeError, Identity, Membership, clear_attempt};
 use crate::host::Host;
 use crate::member::{Member, MemberParts, StartMemberError};
 use crate::services::ceremony::CeremonyDoor;
@@ -53,6 +54,9 @@ pub enum Ending {
         /// Where.
         index: u64,
     },
+    /// Peers are not served any more.
+    #[error("the peer port is not served any more")]
+    Peers,
     /// The trail cannot be written any more.
     #[error("the audit trail has stopped: {0}")]
     Trail(StopCause),
@@ -96,6 +100,8 @@ struct Shared<H: Host> {
     joined: watch::Sender<bool>,
     ending: watch::Sender<Option<Ending>>,
     becoming: Mutex<()>,
+    /// A founding failed after its log had begun: this process has that log in memory, another must try again.
+    spent: AtomicBool,
 }
 
 /// See the module's page.
@@ -118,7 +124,7 @@ impl<H: Host> Node<H> {
         let membership = home.membership()?;
         if membership.is_none() {
             // Whatever is there belongs to an init or a join that was cut short.
-            log.clear_unfinished().map_err(HomeError::from)?;
+            clear_attempt(&*disk, &log).map_err(HomeError::from)?;
         }
         let ledger = Ledger::open(disk)?;
         let mut entropy = Entropy::from_seed(setup.world.entropy.seed());
@@ -132,13 +138,14 @@ impl<H: Host> Node<H> {
                 joined: watch::Sender::new(false),
                 ending: watch::Sender::new(None),
                 becoming: Mutex::default(),
+                spent: AtomicBool::new(false),
                 setup,
             }),
         };
         // Made now, so that the directory has an identity from its first start on.
         node.shared.home.identity(&mut node.entropy())?;
         if let Some(membership) = membership {
-            let member = node.start_member(membership).await?;
+            let member = node.start_member(membership, false).await?;
             node.become_member(member);
         }
         Ok(node)
@@ -211,9 +218,13 @@ impl<H: Host> Node<H> {
         let gate = Gate::new(member.local, member.directory.clone());
         let serving =
             serve_peers(arriving, gate, routes.routes(), member.connections.clone(), std::future::pending());
+        let weak = Arc::downgrade(member);
         member.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the peer port is not served any more");
+            }
+            if let Some(member) = weak.upgrade() {
+                member.end(Ending::Peers);
             }
         });
     }
@@ -228,6 +239,7 @@ impl<H: Host> Node<H> {
     pub(crate) async fn start_member(
         &self,
         membership: Membership,
+        begins: bool,
     ) -> Result<Arc<Member<H>>, StartMemberError> {
         let setup = &self.shared.setup;
         Member::start(MemberParts {
@@ -235,6 +247,7 @@ impl<H: Host> Node<H> {
             world: setup.world.clone(),
             identity: self.identity()?,
             membership,
+            begins,
             boot: self.shared.boot.clone(),
             ledger: self.shared.ledger.clone(),
             log: self.shared.log.clone(),
@@ -274,8 +287,15 @@ impl<H: Host> Node<H> {
         self.identity().map(|identity| identity.member())
     }
 
-    /// Removes what a founding that failed has written. The process should be started anew: its ledger is not.
-    pub(crate) fn forget_attempt(&self) -> Result<(), HomeError> {
-        Ok(self.shared.log.clear_unfinished()?)
+    /// Whether a founding failed in this process.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.shared.spent.load(Ordering::Acquire)
+    }
+
+    /// Ends a founding that failed. What it has written goes at the next start, when no log is open on it.
+    pub(crate) async fn give_up(&self, member: Arc<Member<H>>) {
+        self.shared.spent.store(true, Ordering::Release);
+        member.keys.drop_keyring();
+        member.stop().await;
     }
 }

@@ -1,7 +1,8 @@
 //! What a node puts on record of its own acts: nobody asked for them, and yet an auditor must see them.
 
-use keyclave_audit::record::{Body, Class, OK, Phase, RecordDraft, Source, Target, Who};
-use keyclave_types::ids::RequestId;
+use keyclave_audit::record::{Body, Class, OK, PENDING, Phase, RecordDraft, Source, Target, Who};
+use keyclave_audit::trail::TrailError;
+use keyclave_types::ids::{NodeId, RequestId};
 use keyclave_types::key::Version;
 use keyclave_types::name::KeyName;
 
@@ -15,17 +16,52 @@ pub(crate) struct Act {
     key: Option<KeyName>,
     version: Option<Version>,
     target: Option<Target>,
+    source: Source,
+    phase: Phase,
+    outcome: &'static str,
 }
 
 impl Act {
     /// An act named `operation` in the trail.
     pub(crate) fn new(operation: &'static str) -> Self {
-        Self { operation, key: None, version: None, target: None }
+        Self {
+            operation,
+            key: None,
+            version: None,
+            target: None,
+            source: Source::Inside,
+            phase: Phase::Done,
+            outcome: OK,
+        }
     }
 
-    /// The same, about a key's version.
-    pub(crate) fn on_key(mut self, key: KeyName, version: Version) -> Self {
-        (self.key, self.version) = (Some(key), Some(version));
+    /// The same, about a key.
+    pub(crate) fn on_key(mut self, key: KeyName) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// The same, about that version of it.
+    pub(crate) fn of_version(mut self, version: Version) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// The same, not done yet: recorded before it is proposed.
+    pub(crate) fn intended(mut self) -> Self {
+        (self.phase, self.outcome) = (Phase::Intent, PENDING);
+        self
+    }
+
+    /// The same, ended with this word: a stable reason if it was refused.
+    pub(crate) fn ended(mut self, outcome: &'static str) -> Self {
+        self.outcome = outcome;
+        self
+    }
+
+    /// The same, asked for by another member.
+    pub(crate) fn asked_by(mut self, node: NodeId) -> Self {
+        self.source = Source::Member(node);
         self
     }
 
@@ -39,18 +75,24 @@ impl Act {
 impl<H: Host> Member<H> {
     /// Puts an act on record. It has happened already: a trail that refuses ends the process by itself.
     pub(crate) async fn note(&self, act: Act) {
-        let mut body = Body::new(act.operation, Who::Node(self.local.node), Source::Inside);
+        let operation = act.operation;
+        if let Err(error) = self.record(act).await {
+            tracing::error!(%error, operation, "an act of this node is not on record");
+        }
+    }
+
+    /// Puts an act on record before it has any effect; without the record it must have none.
+    pub(crate) async fn record(&self, act: Act) -> Result<(), TrailError> {
+        let mut body = Body::new(act.operation, Who::Node(self.local.node), act.source);
         (body.key, body.version, body.target) = (act.key, act.version, act.target);
         let draft = RecordDraft {
             time: self.clock(),
             request: RequestId::from_bytes(self.entropy().array()),
             class: Class::Cluster,
-            phase: Phase::Done,
-            outcome: OK,
+            phase: act.phase,
+            outcome: act.outcome,
             body,
         };
-        if let Err(error) = self.trail.record(draft).await {
-            tracing::error!(%error, operation = act.operation, "an act of this node is not on record");
-        }
+        self.trail.record(draft).await.map(|_| ())
     }
 }

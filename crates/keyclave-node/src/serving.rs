@@ -20,7 +20,7 @@ use keyclave_vault::view::View;
 use keyclave_vault::{authenticate, decide};
 use tokio::time::Instant;
 
-use crate::confirmer::Confirming;
+use crate::confirmer::{Confirmed, Confirming};
 use crate::deciding::Settled;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -40,7 +40,7 @@ impl<H: Host> Member<H> {
     /// This node as it serves; [`Failure::Sealed`] while it does not.
     pub fn serving(self: &Arc<Self>) -> Result<Serving<H>, Failure> {
         let unsealed = self.unsealed()?;
-        if unsealed.marked.load(Ordering::Acquire) {
+        if self.is_withdrawn() || unsealed.marked.load(Ordering::Acquire) {
             return Err(Failure::Sealed);
         }
         Ok(Serving { unsealed, member: self.clone() })
@@ -68,9 +68,14 @@ impl<H: Host> Member<H> {
 }
 
 impl<H: Host> Serving<H> {
-    /// Everything that is applied at this moment, frozen.
+    /// Everything that is applied at this moment, frozen. An operator's seal holds for whatever is asked over a view
+    /// that has it, not only when the process has ended.
     pub fn view(&self) -> Result<Arc<View>, Failure> {
-        Ok(self.unsealed.keeper.latest()?)
+        let view = self.unsealed.keeper.latest()?;
+        if self.member.is_withdrawn() || self.member.is_marked(&view) {
+            return Err(Failure::Sealed);
+        }
+        Ok(view)
     }
 
     /// The time that decides over `view`.
@@ -96,6 +101,14 @@ impl<H: Host> Serving<H> {
     /// Reserves what [`Self::uses`] lacks.
     pub async fn reserve(&self, need: NeedBlock, deadline: Instant) -> Result<(), Failure> {
         let NeedBlock { name, key, version } = need;
+        let uses = &self.unsealed.uses;
+        let before = uses.left(key, version);
+        let reserving = tokio::time::timeout_at(deadline, uses.reserving.lock());
+        let _one_at_a_time = reserving.await.map_err(|_| Failure::Deadline)?;
+        if uses.left(key, version) > before {
+            // Somebody else has reserved meanwhile.
+            return Ok(());
+        }
         let upkeep = Upkeep::ReserveUses { name, version };
         if let UpkeepAnswer::Reserved { uses } = self.member.maintain(upkeep, deadline).await? {
             self.unsealed.uses.add(key, version, uses);
@@ -119,8 +132,31 @@ impl<H: Host> Serving<H> {
             return Err(Failure::OtherGeneration);
         }
         self.catch_up(confirmed.index).await?;
+        if !self.agrees(&confirmed).await? {
+            return Ok(None);
+        }
         let latest = self.view()?;
         Ok(latest.holds(reads).then(|| latest.position()))
+    }
+
+    /// Whether this node's records were found equal to the leader's since its view was opened. Records that somebody
+    /// has put back on the disk by hand open well; only the digest tells. Later confirmations are compared where both
+    /// nodes are at the same index, without waiting for it.
+    async fn agrees(&self, confirmed: &Confirmed) -> Result<bool, Failure> {
+        if self.unsealed.agreed.load(Ordering::Acquire) {
+            return Ok(true);
+        }
+        let (index, digest) = confirmed.digest;
+        self.catch_up(index).await?;
+        match self.member.ledger.digest_at(index) {
+            Some(own) if own == digest => {
+                self.unsealed.agreed.store(true, Ordering::Release);
+                Ok(true)
+            }
+            Some(_) => Err(self.member.diverged(index).into()),
+            // So much was applied meanwhile that it is forgotten; the next confirmation is compared.
+            None => Ok(false),
+        }
     }
 
     async fn catch_up(&self, index: u64) -> Result<(), Failure> {

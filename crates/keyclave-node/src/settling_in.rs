@@ -10,6 +10,8 @@ use keyclave_audit::segment_key::{SegmentKey, SegmentKeyId};
 use keyclave_crypto::secret::Secret;
 use keyclave_crypto::sign::SigningKey;
 use keyclave_policy::{Action, Principal};
+use keyclave_proto::reason::Reason;
+use keyclave_vault::refusal::Refusal;
 use keyclave_vault::upkeep::Upkeep;
 use tokio::time::Instant;
 
@@ -31,7 +33,7 @@ pub(crate) async fn settle_in<H: Host>(member: Weak<Member<H>>, by: By) {
     for step in [Step::Marks, Step::SegmentKey, Step::Record, Step::Certificate, Step::RestartKey] {
         loop {
             let Some(member) = member.upgrade() else { return };
-            if member.unsealed().is_err() {
+            if member.unsealed().is_err() || member.is_withdrawn() {
                 return;
             }
             let deadline = Instant::now() + Duration::from_millis(ATTEMPT_MS_MAX);
@@ -77,12 +79,12 @@ impl<H: Host> Member<H> {
         }
         let upkeep = Upkeep::LiftMarks { nodes: vec![self.local.node], cluster: true };
         self.maintain(upkeep, deadline).await?;
-        while self.is_marked(&*unsealed.keeper.latest()?) {
-            if Instant::now() >= deadline {
-                return Err(Failure::Behind);
-            }
-            tokio::time::sleep(Duration::from_millis(CATCH_UP_REST_MS)).await;
-        }
+        // Another node may have decided it. What was lifted is folded here first; a mark that shows afterwards is
+        // another seal, and holds.
+        let confirmed = unsealed.confirmer.begin().confirmed().await?;
+        let reached = self.cluster.wait_applied(confirmed.index, deadline).await;
+        reached.map_err(|_| Failure::Behind)?;
+        unsealed.keeper.latest()?;
         unsealed.marked.store(false, Ordering::Release);
         tracing::info!("the operator's seal is lifted");
         Ok(())
@@ -105,18 +107,27 @@ impl<H: Host> Member<H> {
         // The leader has applied it; this node may be a moment behind.
         while Instant::now() < deadline {
             if let Some(secret) = self.segment_key(id)? {
-                return Ok(self.trail.give_key(SegmentKey { id, secret }).await?);
+                self.trail.give_key(SegmentKey { id, secret }).await?;
+                return self.until_sealing(status.sealing, deadline).await;
             }
             tokio::time::sleep(Duration::from_millis(CATCH_UP_REST_MS)).await;
         }
         Err(Failure::Behind)
     }
 
+    /// Waits until the trail has taken a key, so that a blocked disk is not given one key after another.
+    async fn until_sealing(&self, spare: bool, deadline: Instant) -> Result<(), Failure> {
+        let mut status = self.trail.watch();
+        let taken =
+            status.wait_for(|status| status.stopped.is_some() || status.sealing && (status.spare || !spare));
+        tokio::time::timeout_at(deadline, taken).await.map(|_| ()).map_err(|_| Failure::Deadline)
+    }
+
     /// The key of one segment, if the ledger has it.
     pub(crate) fn segment_key(&self, id: SegmentKeyId) -> Result<Option<Secret<32>>, Failure> {
         let view = self.unsealed()?.keeper.latest()?;
         let permit = keyclave_policy::decide(&Principal::Member(self.local.node), Action::Housekeep, None)
-            .map_err(keyclave_vault::refusal::Refusal::from)?;
+            .map_err(Refusal::from)?;
         Ok(view.segment_key(&permit, id.0))
     }
 
@@ -136,6 +147,14 @@ impl<H: Host> Member<H> {
         let public = SigningKey::from_seed(seed).public();
         let upkeep =
             Upkeep::PutRestartKey { node: self.local.node, incarnation: self.local.incarnation, public };
-        self.maintain(upkeep, deadline).await.map(|_| ())
+        match self.maintain(upkeep, deadline).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.reason() == Some(Reason::NotAdmitted) => {
+                runtime.wipe();
+                tracing::info!("no process of this cluster comes back by itself: each is given shares");
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        }
     }
 }

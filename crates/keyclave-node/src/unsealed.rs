@@ -25,6 +25,8 @@ pub(crate) struct Unsealed<D> {
     pub(crate) uses: ReservedUses,
     /// An operator's seal mark stands, and the ceremony that unsealed this node has not lifted it yet.
     pub(crate) marked: AtomicBool,
+    /// The leader's digest and this node's were equal at some index since the view was opened.
+    pub(crate) agreed: AtomicBool,
 }
 
 impl<D: Disk> Unsealed<D> {
@@ -38,10 +40,18 @@ impl<D: Disk> Unsealed<D> {
 /// the ledger is never too low.
 #[derive(Default)]
 pub(crate) struct ReservedUses {
+    /// Held while a block is being reserved, so that many requests that lack one reserve one and not one each.
+    pub(crate) reserving: tokio::sync::Mutex<()>,
     left: Mutex<BTreeMap<(KeyId, Version), u64>>,
 }
 
 impl ReservedUses {
+    /// How many uses are left of a version.
+    pub(crate) fn left(&self, key: KeyId, version: Version) -> u64 {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.get(&(key, version)).copied().unwrap_or_default()
+    }
+
     /// A block was reserved.
     pub(crate) fn add(&self, key: KeyId, version: Version, uses: u64) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,7 +13,7 @@ use keyclave_vault::view::View;
 use tokio::time::Instant;
 
 use crate::asking;
-use crate::ceremony::{CeremonyProgress, Given, ShareFailure};
+use crate::ceremony::{CeremonyProgress, Given, ShareFailure, fits};
 use crate::confirmer;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -23,6 +23,8 @@ use crate::unsealed::{ReservedUses, Unsealed};
 
 /// How long a ceremony waits until the seal record is confirmed as the current one.
 const CONFIRM_MS_MAX: u64 = 15_000;
+/// Shares that fit nothing known here and are being looked at all the same.
+pub(crate) const DOUBTFUL_SHARES_MAX: usize = 4;
 /// How long one question about the seal record may take.
 const QUESTION_MS_MAX: u64 = 1_000;
 /// Rest between two of them.
@@ -51,6 +53,9 @@ pub enum GiveError {
     /// It completed the ceremony, and the node could not be unsealed.
     #[error(transparent)]
     Unseal(#[from] UnsealError),
+    /// Others that do not fit either are being looked at.
+    #[error("too many wrong shares are being given: wait a moment")]
+    BackOff,
     /// No leader could say whether the seal record is current.
     #[error("no leader could be reached that says whether the seal record is current")]
     NotConfirmed,
@@ -93,6 +98,15 @@ impl<H: Host> Member<H> {
         if self.unsealed().is_ok() {
             return Err(GiveError::NotNeeded);
         }
+        let known = self.seal_record().ok_or(UnsealError::NoSealRecord)?.current;
+        // A share that fits is never kept waiting by guesses. One that does not may be of a set that this node has not
+        // heard of yet, which takes a confirmation to know.
+        let fits = fits(&self.boot, terms, sealed, &known)?;
+        let _place = match (!fits).then(|| self.doubtful.try_acquire()) {
+            Some(Err(_)) => return Err(GiveError::BackOff),
+            Some(Ok(place)) => Some(place),
+            None => None,
+        };
         self.confirm_seal_record().await?;
         let set = self.seal_record().ok_or(UnsealError::NoSealRecord)?.current;
         let fresh = CeremonyId::from_bytes(self.entropy().array());
@@ -124,27 +138,43 @@ impl<H: Host> Member<H> {
         self.ceremony.lock().unwrap_or_else(std::sync::PoisonError::into_inner).progress()
     }
 
-    /// Holds a root that opens the keyring of `set`; from then on this node serves.
+    /// Holds a root that opens the keyring of `set`; from then on this node serves. A node that is unsealed already,
+    /// by a peer while people were giving shares, stays as it is.
     pub(crate) fn unseal(self: &Arc<Self>, root: Root, set: &ShareSet, by: By) -> Result<(), UnsealError> {
+        let _one_at_a_time = self.unsealing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if self.is_unsealed() || self.is_withdrawn() {
+            return Ok(());
+        }
         let keyring = Arc::new(open_keyring(&root, self.local.cluster, set)?);
-        self.keys.hold(keyring.clone());
         let keeper =
-            Keeper::open(self.ledger.clone(), keyring.clone(), self.local.cluster, self.local.generation);
-        let keeper = keeper.inspect_err(|_| self.keys.drop_keyring())?;
-        let marked = by == By::Ceremony && self.is_marked(&*keeper.latest()?);
+            Keeper::open(self.ledger.clone(), keyring.clone(), self.local.cluster, self.local.generation)?;
+        let marked = by == By::Ceremony && (self.is_marked(&*keeper.latest()?) || self.may_be_marked());
+        // Only what has a view holds the keyring: peers take a keyed connection for a node that is unsealed.
+        self.keys.hold(keyring);
         let weak = Arc::downgrade(self);
         let confirmer = confirmer::spawn(move || asking::ask(weak.clone()));
-        self.cluster.set_sealed(false);
         self.set_unsealed(Some(Arc::new(Unsealed {
             root,
             keeper,
             confirmer,
             uses: ReservedUses::default(),
             marked: AtomicBool::new(marked),
+            agreed: AtomicBool::new(false),
         })));
+        self.cluster.set_sealed(false);
         self.spawn(crate::settling_in::settle_in(Arc::downgrade(self), by));
+        self.spawn(crate::chores::seal_when_told(Arc::downgrade(self)));
         self.spawn(crate::chores::work(Arc::downgrade(self)));
         Ok(())
+    }
+
+    /// Whether an entry that is here and not applied yet may mark this node: while all are sealed nothing more is
+    /// applied, so a ceremony that lifts only what is applied would be undone by the mark that comes after it.
+    fn may_be_marked(&self) -> bool {
+        [0, self.local.node.get()].into_iter().any(|number| {
+            let mark = RecordId::plain(PlainKind::SealMark, number);
+            !matches!(self.cluster.changes_unapplied(mark), Ok(false))
+        })
     }
 
     /// Whether an operator has sealed this node or the whole cluster.

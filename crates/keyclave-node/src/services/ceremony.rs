@@ -2,19 +2,21 @@
 
 use std::sync::Weak;
 
+use keyclave_audit::record::OK;
 use keyclave_proto::peer::v1 as wire;
 use keyclave_proto::peer::v1::ceremony_service_server::CeremonyService;
+use keyclave_proto::reason::Reason;
+use keyclave_proto::request::submit_terms;
 use keyclave_vault::ceremony::ShareRefusal;
 use tonic::{Request, Response, Status};
 
 use crate::ceremony::{CeremonyProgress, ShareFailure};
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::member::Member;
-use crate::services::forward::ending;
+use crate::noting::Act;
+use crate::services::forward::{ending, sender};
 use crate::unsealing::{GiveError, ShareTaken};
-
-/// Bytes of what a share is given for.
-const TERMS_BYTES_MAX: usize = 64;
 
 /// The service at the peer port.
 pub(crate) struct CeremonyDoor<H: Host> {
@@ -41,24 +43,55 @@ impl<H: Host> CeremonyService for CeremonyDoor<H> {
         request: Request<wire::RelayShareRequest>,
     ) -> Result<Response<wire::RelayShareResponse>, Status> {
         let member = self.member.upgrade().ok_or_else(ending)?;
+        let from = sender(&request)?;
         let request = request.into_inner();
-        if request.terms.len() > TERMS_BYTES_MAX || request.kind() != wire::CeremonyKind::Unseal {
+        if !is_submission(&request.terms) || request.kind() != wire::CeremonyKind::Unseal {
             return Err(Status::invalid_argument("a share for nothing that this version knows"));
         }
         let given = member.give_share(&request.terms, &request.sealed_share).await;
-        let (outcome, x) = outcome(&given)?;
+        let outcome = outcome(&given);
+        let act = Act::new("RelayShare").asked_by(from);
+        let act = match &outcome {
+            Ok((outcome, _)) => act.ended(word(*outcome)),
+            Err(_) => act.ended("NOT_CONFIRMED"),
+        };
+        member.record(act).await.map_err(|error| Failure::from(error).into_status())?;
+        let (outcome, x) = outcome?;
         let ceremony = member.ceremony().map(progress);
         Ok(Response::new(wire::RelayShareResponse { outcome: outcome.into(), x, ceremony }))
     }
 }
 
+/// Whether a share was given to be counted, and not, say, to end a ceremony: what it was given for is under its
+/// encryption, and no relay may turn one into the other.
+fn is_submission(terms: &[u8]) -> bool {
+    [false, true]
+        .into_iter()
+        .any(|vouch| [false, true].into_iter().any(|all| terms == submit_terms(vouch, all)))
+}
+
+/// The stable word for the trail.
+fn word(outcome: wire::ShareOutcome) -> &'static str {
+    use wire::ShareOutcome;
+    match outcome {
+        ShareOutcome::Taken | ShareOutcome::Repeated | ShareOutcome::Completed => OK,
+        ShareOutcome::NotNeeded => Reason::AlreadyInitialized.as_str(),
+        ShareOutcome::Wrong => Reason::ShareWrong.as_str(),
+        ShareOutcome::OtherSet => Reason::ShareOtherSet.as_str(),
+        ShareOutcome::OtherBootKey => Reason::BootKeyChanged.as_str(),
+        ShareOutcome::BackOff => Reason::BackOff.as_str(),
+        ShareOutcome::Unspecified => Reason::Internal.as_str(),
+    }
+}
+
 fn outcome(given: &Result<ShareTaken, GiveError>) -> Result<(wire::ShareOutcome, u32), Status> {
-    use wire::ShareOutcome::{Completed, NotNeeded, OtherBootKey, OtherSet, Repeated, Taken, Wrong};
+    use wire::ShareOutcome::{BackOff, Completed, NotNeeded, OtherBootKey, OtherSet, Repeated, Taken, Wrong};
     Ok(match given {
         Ok(ShareTaken::Progress { x, repeated: false, .. }) => (Taken, u32::from(*x)),
         Ok(ShareTaken::Progress { x, repeated: true, .. }) => (Repeated, u32::from(*x)),
         Ok(ShareTaken::Unsealed { x }) => (Completed, u32::from(*x)),
         Err(GiveError::NotNeeded) => (NotNeeded, 0),
+        Err(GiveError::BackOff) => (BackOff, 0),
         Err(GiveError::Share(ShareFailure::BootKey)) => (OtherBootKey, 0),
         Err(GiveError::Share(ShareFailure::Refused(ShareRefusal::Foreign { x }))) => {
             (OtherSet, u32::from(x.get()))

@@ -61,7 +61,9 @@ impl<H: Host> ForwardService for ForwardDoor<H> {
         _request: Request<wire::ConfirmRequest>,
     ) -> Result<Response<wire::ConfirmResponse>, Status> {
         let member = self.member.upgrade().ok_or_else(ending)?;
-        // Only a leader that may decide vouches: it is unsealed, and a quorum has answered it in its own term.
+        // Only a leader that may decide vouches: it is unsealed, no seal mark waits to be lifted, and a quorum has
+        // answered it in its own term.
+        member.serving().map_err(Failure::into_status)?;
         if member.cluster.leadership().mine.is_none() {
             return Err(Failure::NoLeader.into_status());
         }
@@ -89,6 +91,7 @@ impl<H: Host> ForwardService for ForwardDoor<H> {
         let member = self.member.upgrade().ok_or_else(ending)?;
         let upkeep: Upkeep = envelope::decode(&request.into_inner().upkeep)
             .map_err(|_| Status::invalid_argument("this version does not know that upkeep"))?;
+        member.serving().map_err(Failure::into_status)?;
         let deadline = Instant::now() + Duration::from_millis(UPKEEP_MS_MAX);
         let answer =
             member.maintain_as_leader(from, &upkeep, deadline).await.map_err(Failure::into_status)?;

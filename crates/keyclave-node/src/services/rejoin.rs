@@ -76,8 +76,8 @@ impl<H: Host> Member<H> {
             .root
             .seal_to(&boot, self.local.cluster, &mut self.entropy())
             .map_err(|hpke::BadPublicKey| Refusal::NotAdmitted)?;
+        self.record(Act::new("GiveRoot").on(Target::Node(peer.node)).asked_by(peer.node)).await?;
         tracing::info!(node = %peer.node, "gives the root to a process that was vouched for");
-        self.note(Act::new("GiveRoot").on(Target::Node(peer.node))).await;
         let at = view.position();
         Ok(wire::RejoinResponse {
             sealed_root,

@@ -162,11 +162,13 @@ impl<H: Host> ClusterService for Api<H> {
 fn not_founded(error: InitError) -> Status {
     let reason = match &error {
         InitError::AlreadyInitialized | InitError::Joining => Reason::AlreadyInitialized,
+        InitError::Trail(_) => Reason::AuditUnavailable,
         InitError::Refused(refusal) => refusal.reason().parse().unwrap_or(Reason::Internal),
         InitError::Authority(_)
         | InitError::Home(_)
         | InitError::Start(_)
         | InitError::Begin(_)
+        | InitError::Spent
         | InitError::Written => {
             tracing::error!(error = %error, "no cluster was founded");
             Reason::Internal

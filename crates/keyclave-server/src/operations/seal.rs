@@ -246,6 +246,7 @@ fn refused(error: GiveError) -> Status {
         GiveError::Unseal(UnsealError::Root(_) | UnsealError::Keeper(_)) => Reason::RecordLost,
         GiveError::Unseal(UnsealError::NoSealRecord) => Reason::CatchingUp,
         GiveError::NotConfirmed => Reason::NoLeader,
+        GiveError::BackOff => Reason::BackOff,
         GiveError::NotNeeded => Reason::AlreadyInitialized,
     };
     status(reason, &error.to_string(), Default::default())
