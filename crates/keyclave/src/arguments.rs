@@ -74,7 +74,7 @@ pub(crate) struct Connection {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a node.
-    Server(ServerArguments),
+    Server(Box<ServerArguments>),
     /// Run one unsealed node for development, and print its endpoint and token.
     Dev(DevArguments),
     /// Run a real three-node cluster on this machine and show what it does.

@@ -61,8 +61,7 @@ pub(crate) async fn run(arguments: DemoArguments, output: Output) -> Result<Show
 /// Logs are of no use if they are removed with the servers: they stay, and the failure says where.
 fn failed(failure: Failure, cluster: &mut Cluster) -> Failure {
     cluster.place.keep();
-    failure.next(format!(
-        "read the servers' logs, {}/*.log; remove {0} afterwards",
-        cluster.place.root().display()
-    ))
+    let directories: Vec<_> = cluster.place.directories().map(|path| path.display().to_string()).collect();
+    let (root, all) = (cluster.place.root().display(), directories.join(" "));
+    failure.next(format!("read the servers' logs, {root}/n*.log; then remove {all}"))
 }

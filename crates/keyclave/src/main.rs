@@ -88,7 +88,7 @@ fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
 fn run(arguments: Arguments) -> Result<Shown, Failure> {
     let Arguments { command, connection, output } = arguments;
     match command {
-        Command::Server(arguments) => server::serve(arguments, &connection),
+        Command::Server(arguments) => server::serve(*arguments, &connection),
         Command::Dev(arguments) => awaited(dev::run(arguments, output)),
         Command::Demo(arguments) => awaited(demo::run(arguments, output)),
         Command::Bench(arguments) => awaited(bench::run(arguments, &connection, output)),

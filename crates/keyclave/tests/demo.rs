@@ -20,7 +20,9 @@ fn every_step_of_the_demo_goes_well_and_nothing_is_left_behind() {
     let object: Value = serde_json::from_slice(lines[0]).unwrap();
     assert_eq!(object["ok"], true);
     let steps = object["steps"].as_array().unwrap();
-    for name in ["init", "encrypt", "decrypt", "rotate", "kill-leader", "unseal-cluster", "search", "verify-trail"] {
+    for name in
+        ["init", "encrypt", "decrypt", "rotate", "kill-leader", "unseal-cluster", "search", "verify-trail"]
+    {
         let step = steps.iter().find(|step| step["name"] == name);
         let step = step.unwrap_or_else(|| panic!("no step {name}: {object}"));
         assert_eq!(step["ok"], true, "{name}");

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 const TOUR_SECONDS_MAX: u64 = 90;
 
 fn tour() -> String {
-    let readme =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap();
-    let section = readme.split("## Five minutes").nth(1).unwrap();
-    let block = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = std::fs::read_to_string(path).expect("the README is in the checkout");
+    let (_, section) = readme.split_once("## Five minutes").expect("the README has a tour");
+    let (_, block) = section.split_once("```sh\n").expect("the tour begins as a shell block");
+    let (block, _) = block.split_once("```").expect("the tour's block ends");
     assert!(block.lines().count() > 20, "the tour was not found in the README");
     block.to_owned()
 }

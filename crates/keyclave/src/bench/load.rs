@@ -171,7 +171,8 @@ mod tests {
             if turn.number == 1 {
                 Err(Failure::failed("X", "no"))
             } else {
-                Ok(sleep(Duration::from_secs(1)).await)
+                sleep(Duration::from_secs(1)).await;
+                Ok(())
             }
         };
         assert!(run(clients(2), Duration::from_secs(1), call).await.is_err());

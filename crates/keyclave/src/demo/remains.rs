@@ -83,8 +83,7 @@ fn text(cluster: &Cluster, steps: &Steps, nodes: &[NodeObject], cacert: &str) ->
         let leads = if node.leader { ", leads" } else { "" };
         text.push_str(&format!("  node {}: {}, process {}{leads}\n", node.id, node.dir, node.pid));
     }
-    let memory = cluster.node(1).place.runtime.as_deref().and_then(std::path::Path::parent);
-    let memory = memory.map(|memory| format!(" {}", memory.display())).unwrap_or_default();
-    text.push_str(&format!("\nEnd it with\n\n  kill {}; rm -r {root}{memory}\n", pids.join(" ")));
+    let all: Vec<_> = cluster.place.directories().map(|path| path.display().to_string()).collect();
+    text.push_str(&format!("\nEnd it with\n\n  kill {}; rm -r {}\n", pids.join(" "), all.join(" ")));
     text
 }

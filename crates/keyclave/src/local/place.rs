@@ -60,6 +60,11 @@ impl Place {
         &self.root
     }
 
+    /// All that was made.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.root.as_path()).chain(self.memory.as_deref())
+    }
+
     /// Where node `number` lives.
     pub(crate) fn node(&self, number: usize) -> NodePlace {
         let name = format!("n{number}");
@@ -81,9 +86,8 @@ impl Drop for Place {
         if self.kept {
             return;
         }
-        let _ = std::fs::remove_dir_all(&self.root);
-        if let Some(memory) = &self.memory {
-            let _ = std::fs::remove_dir_all(memory);
+        for directory in self.directories() {
+            let _ = std::fs::remove_dir_all(directory);
         }
     }
 }

@@ -121,6 +121,10 @@ fn attention(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<
                 "node {name} was sealed by an operator; it stays so until shares or an admission"
             ));
         }
+        let other = node.node != seal.this_node.node;
+        if other && node.state == SealState::Sealed && !node.needs_admission && seal.ceremony.is_none() {
+            lines.push(format!("node {name} is sealed: `keyclave operator admit {name} CODE`, or shares"));
+        }
         if node.state == SealState::Unknown {
             lines.push(format!("node {name} does not answer"));
         }
