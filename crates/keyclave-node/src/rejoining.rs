@@ -24,7 +24,7 @@ use crate::unsealing::By;
 /// Rest between two rounds over all members.
 const ROUND_MS: u64 = 500;
 /// How long one member may take to answer.
-const ANSWER_MS_MAX: u64 = 3_000;
+const ANSWER_MS_MAX: u64 = 6_000;
 /// How long this node takes to catch up with the seal record that the root belongs to.
 const CATCH_UP_MS_MAX: u64 = 5_000;
 
