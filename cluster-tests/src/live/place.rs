@@ -1,4 +1,5 @@
-//! Directories of one live test: short enough for a socket's path, and gone at the end unless it fails.
+//! Directories of one live test: short enough for a socket's path, and gone at the end unless `KEYCLAVE_LIVE_KEEP` is
+//! set (for reading the servers' logs).
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
@@ -11,6 +12,7 @@ use super::LiveError;
 const MEMORY: &str = "/dev/shm";
 /// Held by the live test that runs: side by side they would judge each other's load.
 const TURN: &str = "keyclave-live.turn";
+const KEEP: &str = "KEYCLAVE_LIVE_KEEP";
 const NAMES_MAX: u32 = 1_000;
 
 /// One root directory, one in memory for restart keys, and the turn to run.
@@ -52,6 +54,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if std::env::var_os(KEEP).is_some() {
+            return;
+        }
         let _ = std::fs::remove_dir_all(&self.root);
         if let Some(memory) = &self.memory {
             let _ = std::fs::remove_dir_all(memory);

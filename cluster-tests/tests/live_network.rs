@@ -1,0 +1,119 @@
+//! Packets lost, delayed and reordered between nodes in network namespaces, and the leader cut off from its peers but
+//! not from its callers. Needs root, `ip` and /dev/net/tun.
+//!
+//! The network is a switch of the test's own between TUN devices ([`network`]) and not netem: many kernels come without
+//! netem, and the switch counts what it really dropped.
+
+mod network;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cluster_tests::history::{Event, Key, KeyAct, KeyAnswer};
+use cluster_tests::live::{Cluster, Journal, LiveError, Load, Place, say, verdict};
+use tokio::time::{Instant, sleep};
+
+use network::{CALLERS, Network, Weather};
+
+/// How long each weather lasts.
+const SPELL: Duration = Duration::from_millis(2_500);
+/// How long the leader is cut off.
+const CUT: Duration = Duration::from_secs(5);
+/// How long nodes may take to be well again.
+const HEAL_MAX: Duration = Duration::from_secs(20);
+/// Keys of this test's own have numbers from here on.
+const OWN: Key = 500;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loss_delay_and_a_leader_in_a_minority_break_no_promise() -> Result<(), LiveError> {
+    let place = Place::fresh()?;
+    let mut nodes = Cluster::plan(&place, 3)?;
+    let network = match Network::make(&[1, 2, 3]) {
+        Ok(network) => network,
+        Err(error) => {
+            say(format_args!("loss and delay SKIPPED: {error}"));
+            return Ok(());
+        }
+    };
+    let first = nodes.first().map(|node| SocketAddr::new(Network::address(1), node.clients.port()));
+    for node in &mut nodes {
+        let port = u8::try_from(node.number).map_err(|_| LiveError::Node(node.number))?;
+        for address in [&mut node.clients, &mut node.peers, &mut node.health] {
+            address.set_ip(Network::address(port));
+        }
+        if let (Some((address, _)), Some(first)) = (&mut node.join, first) {
+            *address = first;
+        }
+        node.within = network.within(port);
+    }
+    let mut cluster = Cluster::of(place, nodes);
+    cluster.found().await?;
+    let journal = Journal::begin();
+    let load = Load::begin(&cluster, &journal).await?;
+    for (percent, delay_ms) in [(1, 5), (10, 20), (30, 5)] {
+        let before = network.counted();
+        network.becomes(Weather { loss_percent: percent, delay_ms });
+        journal.record(Event::Fault { class: format!("{percent} % lost"), node: 0 });
+        sleep(SPELL).await;
+        let dropped = network.counted().dropped - before.dropped;
+        say(format_args!(
+            "{percent} % loss, {delay_ms} ms delay and as much jitter: {dropped} packets dropped"
+        ));
+        assert!(dropped > 0, "the loss never happened");
+    }
+    network.becomes(Weather::default());
+    cut_off_the_leader(&cluster, &journal, &network).await?;
+    let mut keys = load.keys();
+    let tally = load.end().await;
+    keys.push(OWN);
+    heal(&cluster, &journal).await?;
+    keys.push(OWN + 1);
+    let events = verdict(&cluster, &journal, &[1, 2, 3], &keys).await?;
+    say(format_args!("{tally:?}, {} keys, {events} events judged", keys.len()));
+    assert!(tally.answered > 50, "too little load to judge: {tally:?}");
+    Ok(())
+}
+
+/// The leader hears its callers but no peer; what the majority acknowledges meanwhile it must not contradict.
+async fn cut_off_the_leader(
+    cluster: &Cluster,
+    journal: &Journal,
+    network: &Network,
+) -> Result<(), LiveError> {
+    let leader = cluster.leader().await?;
+    let port = u8::try_from(leader).map_err(|_| LiveError::Node(leader))?;
+    let at_leader = journal.caller(cluster.client(leader)?.with_deadline(CUT / 2), leader);
+    let elsewhere = journal.caller(cluster.client_preferring(leader % 3 + 1)?, 0);
+    elsewhere.ask(OWN, KeyAct::Create).await;
+    assert_eq!(at_leader.ask(OWN, KeyAct::Encrypt).await, Some(KeyAnswer::Used(1)));
+    for peer in (1..=3).filter(|peer| *peer != port && *peer != CALLERS) {
+        network.cut(port, peer);
+    }
+    journal.record(Event::Fault { class: "leader in a minority".to_owned(), node: leader as u64 });
+    let begun = Instant::now();
+    let disabled = elsewhere.ask(OWN, KeyAct::SetEnabled(false)).await;
+    assert_eq!(disabled, Some(KeyAnswer::Is { primary: 1, enabled: false }));
+    let acknowledged = begun.elapsed();
+    let stale = at_leader.ask(OWN, KeyAct::Encrypt).await;
+    assert_ne!(stale, Some(KeyAnswer::Used(1)), "a deposed leader encrypted with a disabled key");
+    network.mend();
+    say(format_args!(
+        "leader {leader} cut off from its peers: a disable acknowledged elsewhere after {acknowledged:.2?}, \
+         asked then the old leader said {stale:?}"
+    ));
+    Ok(())
+}
+
+/// A write, and an answer from every node.
+async fn heal(cluster: &Cluster, journal: &Journal) -> Result<(), LiveError> {
+    let begun = Instant::now();
+    let caller = journal.caller(cluster.client_of_all()?, 0);
+    let said = caller.ask(OWN + 1, KeyAct::Create).await;
+    assert_eq!(said, Some(KeyAnswer::Is { primary: 1, enabled: true }));
+    for number in 1..=3 {
+        let there = journal.caller(cluster.client(number)?, number);
+        assert_eq!(there.ask(OWN + 1, KeyAct::Encrypt).await, Some(KeyAnswer::Used(1)));
+    }
+    assert!(begun.elapsed() < HEAL_MAX, "healing took {:.2?}", begun.elapsed());
+    Ok(())
+}
