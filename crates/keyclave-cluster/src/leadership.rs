@@ -127,7 +127,11 @@ impl Driver {
         let state = self.raft.metrics().borrow().state;
         let membership = self.ground.membership();
         let voter = membership.voter_ids().any(|voter| voter == self.me.get());
-        if !voter || state == ServerState::Leader || !self.presence.may_lead() {
+        if state == ServerState::Leader {
+            self.presence.leads();
+            return;
+        }
+        if !voter || !self.presence.may_lead() {
             return;
         }
         if self.may_take_over(watched) {

@@ -95,6 +95,12 @@ impl Presence {
         self.state().quiet_since = Instant::now();
     }
 
+    /// This node leads itself. Deposed, it waits from then on like every other, or a ferry, which has heard nobody for
+    /// long, would stand again before the unsealed node that deposed it may.
+    pub(crate) fn leads(&self) {
+        self.state().quiet_since = Instant::now();
+    }
+
     /// A voter refused because its log reaches further: this node cannot win against it, and should not keep trying.
     pub(crate) fn set_outdated(&self) {
         self.state().outdated = true;

@@ -1,6 +1,7 @@
 //! Sealed nodes: full voters that can ferry and cannot write.
 
 use openraft::entry::RaftPayload;
+use tokio::time::Instant;
 
 use super::lab::{Lab, create, in_ms, record, sleep_ms};
 use crate::cluster::Fatal;
@@ -80,6 +81,29 @@ async fn an_unsealed_node_takes_over_from_a_ferry_by_itself() {
     assert_eq!(lab.leading().await, unsealed);
     lab.write("after").await;
     lab.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deposed_ferry_leaves_its_turn_to_the_node_that_deposed_it() {
+    let lab = Lab::of(3).await;
+    for round in 0..10 {
+        lab.write(&format!("before {round}")).await;
+        lab.agree().await;
+        let old = lab.leading().await;
+        all_sealed(&lab).await;
+        lab.cut(old);
+        let others: Vec<u64> = (1..=3).filter(|number| *number != old).collect();
+        let ferry = any_leader(&lab, &others).await;
+        let unsealed = others.into_iter().find(|number| *number != ferry).unwrap();
+        // Within the ferry's lease: the first campaign ends the ferry and does not win.
+        lab.node(ferry).confirm_as_leader().await.unwrap();
+        lab.seal(unsealed, false);
+        let begun = Instant::now();
+        assert_eq!(lab.leading().await, unsealed);
+        assert!(begun.elapsed().as_millis() <= 3_000, "{:?}", begun.elapsed());
+        lab.heal(old);
+        lab.numbers().into_iter().for_each(|number| lab.seal(number, false));
+    }
 }
 
 #[tokio::test(start_paused = true)]
