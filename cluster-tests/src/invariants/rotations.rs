@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use super::Verdict;
 use crate::history::{Event, Recorded};
 
+/// How far a clock may be ahead and still be believed, so that what it says is due is due.
+const BELIEVED_MS_MAX: u64 = 600_000;
 /// How late a rotation may be when the key is described at the end.
 const LATE_MS_MAX: u64 = 10_000;
 
@@ -22,7 +24,7 @@ pub fn check(history: &[Recorded]) -> Verdict {
         if due_ms.windows(2).any(|pair| matches!(pair, [one, next] if next < one)) {
             breaches.push(format!("key {key}'s rotations are out of order: {due_ms:?}"));
         }
-        if due_ms.iter().any(|due| due < made_ms || due > now_ms) {
+        if due_ms.iter().any(|due| *due < *made_ms || *due > now_ms.saturating_add(BELIEVED_MS_MAX)) {
             breaches.push(format!("key {key} was rotated before it was due: {due_ms:?} at {now_ms}"));
         }
         let last = due_ms.last().unwrap_or(made_ms);
@@ -49,7 +51,8 @@ mod tests {
         assert!(!violated(&[61_000, 121_000], 130_000));
         assert!(violated(&[61_000, 61_000], 70_000));
         assert!(violated(&[121_000, 61_000], 130_000));
-        assert!(violated(&[61_000], 60_000));
+        assert!(!violated(&[61_000], 60_000), "a clock that was a second ahead is believed");
+        assert!(violated(&[3_661_000], 60_000), "one that was an hour ahead is not");
         assert!(violated(&[], 80_000));
         assert!(violated(&[61_000], 140_000));
     }

@@ -67,7 +67,7 @@ impl<'a> Process<'a> {
         let ledger = Ledger::open(Arc::clone(&disk)).map_err(told)?;
         let log = LogStore::new(disk);
         let keys = SimKeys::new(node.number, node.is_sealed());
-        let directory = Arc::new(Members::new(world.setup.nodes + SPARES));
+        let directory = Arc::new(Members::new(id, world.setup.nodes + SPARES));
         let net = Net::new(local(id), directory.clone(), Arc::new(keys.clone()), process);
         let seed = Dice::new(world.setup.seed, &format!("process {process} of {}", node.number)).bits();
         let transport = Arc::new(net.peers.clone());

@@ -1,5 +1,5 @@
-//! Who may connect to a simulated process: the members that its log names, and before it has a log everybody, as a
-//! node that joins knows the cluster from its join.
+//! Who may connect to a simulated process: the members that its log names, and everybody until it names the node
+//! itself, as a node that joins knows the cluster from its join.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -14,14 +14,15 @@ use super::identity::{PEER_PORT, member, name};
 
 /// The directory of one process.
 pub struct Members {
+    me: NodeId,
     everybody: u64,
     cluster: OnceLock<Cluster<MemoryDisk>>,
 }
 
 impl Members {
-    /// Knows everybody up to this number until it follows a cluster.
-    pub fn new(everybody: u64) -> Self {
-        Self { everybody, cluster: OnceLock::new() }
+    /// The directory of `me`, which knows everybody up to this number until the log that it follows names it.
+    pub fn new(me: NodeId, everybody: u64) -> Self {
+        Self { me, everybody, cluster: OnceLock::new() }
     }
 
     /// From here on the log decides.
@@ -32,7 +33,7 @@ impl Members {
 
     fn known(&self) -> BTreeMap<NodeId, Member> {
         let members = self.cluster.get().map(Cluster::members).unwrap_or_default();
-        if members.is_empty() {
+        if !members.contains_key(&self.me) {
             let everybody = (1..=self.everybody).filter_map(NodeId::new);
             return everybody.map(|node| (node, member(node.get()))).collect();
         }
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_process_without_a_log_knows_everybody() {
-        let members = Members::new(3);
+        let members = Members::new(NodeId::new(1).unwrap(), 3);
         for node in members.nodes() {
             assert_eq!(members.node(&member(node.get()).key), Some(node));
             assert!(members.address(node).is_some());
