@@ -17,13 +17,16 @@ use crate::history::{Act, Answer, Event, Key, KeyAct, KeyAnswer, Recorded, Recor
 /// What every message is bound to.
 const ASSOCIATED_DATA: &[u8] = b"live";
 
+/// One ciphertext per key and version.
+type Ciphertexts = BTreeMap<(Key, u32), Vec<u8>>;
+
 /// One history that many callers write, and the ciphertexts that they leave each other.
 #[derive(Clone)]
 pub struct Journal {
     recorder: Recorder,
     begun: Instant,
     operations: Arc<AtomicU64>,
-    ciphertexts: Arc<Mutex<BTreeMap<(Key, u32), Vec<u8>>>>,
+    ciphertexts: Arc<Mutex<Ciphertexts>>,
 }
 
 /// One caller: what it asks is recorded before it is sent, what it is told after it came.

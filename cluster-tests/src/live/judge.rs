@@ -37,17 +37,22 @@ pub async fn verdict(
         ends.push(Recorded { at_ms: 0, event: Event::Records { node: *number as u64, records } });
     }
     let history = journal.history();
-    for recorded in &history {
+    judge(&history, ends)?;
+    Ok(history.len())
+}
+
+/// The invariants over what callers were told and what each node has of every key at the end.
+fn judge(history: &[Recorded], ends: Vec<Recorded>) -> Result<(), LiveError> {
+    for recorded in history {
         if let Event::Broken { why } = &recorded.event {
             return Err(LiveError::Broken { invariant: "answers", what: why.clone() });
         }
     }
-    let mut writes = versions(&history);
+    let mut writes = versions(history);
     must_hold("versions_grow", revisions_grow::check, &writes)?;
     writes.extend(ends);
     must_hold("acknowledged_writes", acknowledged_writes::check, &writes)?;
-    must_hold("keys_linearizable", keys::check, &history)?;
-    Ok(history.len())
+    must_hold("keys_linearizable", keys::check, history)
 }
 
 /// Verifies the trails of all nodes on disk.
@@ -106,4 +111,45 @@ fn versions(history: &[Recorded]) -> Vec<Recorded> {
 
 fn held(primary: u32) -> Held {
     Held { revision: u64::from(primary), value: u64::from(primary) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(acts: &[(KeyAct, KeyAnswer)]) -> Vec<Recorded> {
+        let calls = acts.iter().zip(0..).flat_map(|((act, said), operation)| {
+            let act = Act::Key { key: 7, act: *act };
+            let answer = Answer::Key(*said);
+            [Event::Invoked { operation, node: 0, act }, Event::Answered { operation, answer }]
+        });
+        calls.map(|event| Recorded { at_ms: 0, event }).collect()
+    }
+
+    const fn is(primary: u32) -> KeyAnswer {
+        KeyAnswer::Is { primary, enabled: true }
+    }
+
+    fn broken(acts: &[(KeyAct, KeyAnswer)], end: Option<u32>) -> Option<&'static str> {
+        let records = end.map(|primary| (7, held(primary))).into_iter().collect();
+        let end = Recorded { at_ms: 9, event: Event::Records { node: 2, records } };
+        match judge(&told(acts), vec![end]) {
+            Ok(()) => None,
+            Err(LiveError::Broken { invariant, .. }) => Some(invariant),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    const MADE: [(KeyAct, KeyAnswer); 2] = [(KeyAct::Create, is(1)), (KeyAct::Rotate, is(2))];
+
+    #[test]
+    fn what_a_node_lost_a_version_given_twice_and_a_stale_answer_are_found() {
+        assert_eq!(broken(&MADE, Some(2)), None);
+        assert_eq!(broken(&MADE, Some(1)), Some("acknowledged_writes"));
+        assert_eq!(broken(&MADE, None), Some("acknowledged_writes"));
+        let twice = [&MADE[..], &[(KeyAct::Rotate, is(2))]].concat();
+        assert_eq!(broken(&twice, Some(2)), Some("versions_grow"));
+        let stale = [&MADE[..], &[(KeyAct::Encrypt, KeyAnswer::Used(1))]].concat();
+        assert_eq!(broken(&stale, Some(2)), Some("keys_linearizable"));
+    }
 }

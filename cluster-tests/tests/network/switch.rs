@@ -43,12 +43,15 @@ pub(crate) struct Switch {
     due: Condvar,
 }
 
+/// When a packet is due, its number, where it goes, and the packet.
+type UnderWay = (Instant, u64, u8, Vec<u8>);
+
 #[derive(Default)]
 struct Inner {
     ports: BTreeMap<u8, Arc<File>>,
     weather: Weather,
     cut: BTreeSet<(u8, u8)>,
-    under_way: BinaryHeap<Reverse<(Instant, u64, u8, Vec<u8>)>>,
+    under_way: BinaryHeap<Reverse<UnderWay>>,
     packets: u64,
     counted: Counted,
 }
