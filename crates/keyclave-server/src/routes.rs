@@ -15,6 +15,7 @@ use tokio_stream::Stream;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
+use crate::caller::CALL_MS_MAX;
 use crate::operations::Api;
 use crate::origin::Origin;
 use crate::pipeline::Pipeline;
@@ -33,10 +34,11 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Messages to operators and about keys are small.
 const SMALL_MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
-/// Serves the API on every connection of `incoming`.
+/// Serves the API on every connection of `incoming`, until told to stop.
 pub(crate) async fn serve<H, S>(
     pipeline: Pipeline<H>,
     incoming: impl Stream<Item = std::io::Result<S>> + Send,
+    stop: impl Future<Output = ()> + Send,
 ) where
     H: Host,
     S: AsyncRead + AsyncWrite + Connected<ConnectInfo = Origin> + Unpin + Send + 'static,
@@ -46,6 +48,7 @@ pub(crate) async fn serve<H, S>(
     // Whether it is sealed is another question, asked elsewhere: a sealed node is alive.
     health_reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
     let served = Server::builder()
+        .timeout(Duration::from_millis(CALL_MS_MAX))
         .http2_keepalive_interval(Some(Duration::from_millis(KEEP_ALIVE_MS)))
         .http2_keepalive_timeout(Some(Duration::from_millis(KEEP_ALIVE_MS)))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -66,7 +69,7 @@ pub(crate) async fn serve<H, S>(
             ClusterServiceServer::new(api.clone()).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX),
         )
         .add_service(AuditServiceServer::new(api).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX))
-        .serve_with_incoming(incoming)
+        .serve_with_incoming_shutdown(incoming, stop)
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "a listener is not served any more");

@@ -14,6 +14,7 @@ use keyclave_node::node::{Ending, Node, Setup, StartError};
 use keyclave_node::world::{RuntimeMemory, World};
 use keyclave_types::member::Addresses;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
@@ -32,7 +33,9 @@ use crate::socket::{SocketError, bind, local_connections};
 /// Rest between two attempts to join, and between two looks at a missing token file.
 const JOIN_REST_MS: u64 = 1_000;
 /// How long stopping may take before the process ends all the same.
-const STOP_MS_MAX: u64 = 5_000;
+const STOP_MS_MAX: u64 = 8_000;
+/// How long clients have to take their answers and go.
+const CLOSE_MS_MAX: u64 = 1_000;
 /// Bytes of a join token's file that are read.
 const TOKEN_BYTES_MAX: u64 = 4_096;
 
@@ -100,6 +103,12 @@ pub enum RunError {
     /// The joined node did not start.
     #[error(transparent)]
     Become(#[from] BecomeError),
+    /// A listener has ended by itself.
+    #[error("{what} is not served any more")]
+    NotServing {
+        /// Which listener.
+        what: &'static str,
+    },
     /// Something broke that must not be worked around.
     #[error("{0}")]
     Ended(Ending),
@@ -139,8 +148,17 @@ pub async fn run(
     let watched = node.clone();
     let healths = tokio::spawn(health::serve(healths, move || word(&watched)));
     let acceptor = TlsAcceptor::from(Arc::new(server_config(certificate.clone())?));
-    let over_tls = tokio::spawn(serve(pipeline.clone(), client_connections(clients, acceptor)));
-    let over_socket = tokio::spawn(serve(pipeline.clone(), local_connections(socket)));
+    let stop = watch::Sender::new(false);
+    let stopping = || {
+        let mut stop = stop.subscribe();
+        async move {
+            // Its sender going away stops too.
+            let _ = stop.wait_for(|stop| *stop).await;
+        }
+    };
+    let mut over_tls =
+        tokio::spawn(serve(pipeline.clone(), client_connections(clients, acceptor), stopping()));
+    let mut over_socket = tokio::spawn(serve(pipeline.clone(), local_connections(socket), stopping()));
     let as_member = tokio::spawn(serve_as_member(node.clone(), pipeline, certificate, own_certificate));
     let ended = tokio::select! {
         () = shutdown => Ok(Stopped::Shutdown),
@@ -148,8 +166,19 @@ pub async fn run(
             Ending::Sealed => Ok(Stopped::Sealed),
             ending => Err(RunError::Ended(ending)),
         },
+        _ = &mut over_tls => Err(RunError::NotServing { what: "the client port" }),
+        _ = &mut over_socket => Err(RunError::NotServing { what: "the operator's socket" }),
         error = join_if_told(&node, config.join.as_ref(), &*joiner) => Err(error),
     };
+    // What is under way is answered, and nothing new is begun.
+    stop.send_replace(true);
+    let open: Vec<_> =
+        [&mut over_tls, &mut over_socket].into_iter().filter(|task| !task.is_finished()).collect();
+    let closed =
+        tokio::time::timeout(Duration::from_millis(CLOSE_MS_MAX), futures::future::join_all(open)).await;
+    if closed.is_err() {
+        tracing::debug!(limit_ms = CLOSE_MS_MAX, "clients stayed connected; they are cut off");
+    }
     for task in [healths, over_tls, over_socket, as_member] {
         task.abort();
     }
@@ -205,7 +234,10 @@ async fn serve_as_member(
     node.serve_peers(&member, Arc::new(pipeline));
     let mut certificates = member.watch_certificate();
     drop(member);
-    while !own_certificate {
+    if own_certificate {
+        return;
+    }
+    loop {
         let current = certificates.borrow_and_update().clone();
         if let Some(current) = current
             && let Err(error) = certificate.replace(current.chain.clone(), &current.key)
