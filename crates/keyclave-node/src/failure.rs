@@ -4,7 +4,8 @@ use keyclave_audit::trail::TrailError;
 use keyclave_cluster::propose::ProposeError;
 use keyclave_cluster::transport::call::CallError;
 use keyclave_proto::reason::Reason;
-use keyclave_proto::status::Details;
+use keyclave_proto::status::{Details, POSITION_KEY};
+use keyclave_types::position::Position;
 use keyclave_vault::refusal::Refusal;
 use tonic::Status;
 
@@ -86,10 +87,17 @@ impl Failure {
 
     /// As it goes onto the wire.
     pub fn into_status(self) -> Status {
+        self.to_status(None)
+    }
+
+    /// As it goes onto the wire, saying where the ledger stood; what another node answered says so itself.
+    pub fn to_status(&self, position: Option<Position>) -> Status {
         match (self.reason(), self) {
-            (_, Self::Elsewhere(status)) => status,
+            (_, Self::Elsewhere(status)) => status.clone(),
             (Some(reason), failure) => {
-                keyclave_proto::status::status(reason, &failure.to_string(), Default::default())
+                let position = position.map(|position| (POSITION_KEY.to_owned(), position.to_string()));
+                let metadata = position.into_iter().collect();
+                keyclave_proto::status::status(reason, &failure.to_string(), metadata)
             }
             (None, failure) => Status::internal(failure.to_string()),
         }

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use keyclave_cluster::guard::Pins;
 use keyclave_cluster::members::MembershipError;
 use keyclave_crypto::hpke;
-use keyclave_policy::{Action, Principal};
+use keyclave_policy::{Action, Permit, Principal};
 use keyclave_types::ids::{ClusterId, Incarnation, NodeId};
 use keyclave_types::member::{Addresses, Member as MemberRecord, NodePublicKey};
 use keyclave_types::position::Position;
+use keyclave_types::transaction::LeaderId;
 use keyclave_vault::join::{Join, decide_join};
+use keyclave_vault::occasion::Occasion;
 use keyclave_vault::refusal::{Refusal, Refused};
+use keyclave_vault::view::View;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
@@ -21,6 +24,7 @@ use crate::home::{HomeError, Membership};
 use crate::host::Host;
 use crate::member::{Member, StartMemberError};
 use crate::node::Node;
+use crate::serving::Serving;
 
 /// What a joining node says of itself.
 #[derive(Clone, Debug)]
@@ -31,6 +35,18 @@ pub struct JoinAsk {
     pub addresses: Addresses,
     /// The public half of its process's boot key.
     pub boot_public: [u8; 32],
+}
+
+impl JoinAsk {
+    fn join<'a>(&self, token: &'a str) -> Join<'a> {
+        Join {
+            token,
+            incarnation: self.member.incarnation,
+            key: self.member.key,
+            addresses: self.addresses.clone(),
+            code: hpke::code(&self.boot_public),
+        }
+    }
 }
 
 /// What it is told.
@@ -109,6 +125,22 @@ impl<H: Host> Node<H> {
     }
 }
 
+impl<H: Host> Serving<H> {
+    /// Whether a join would be refused over `view`; nothing comes of it.
+    pub fn judge_join(&self, view: &View, token: &str, ask: &JoinAsk) -> Result<(), Refused> {
+        let node = self.member().node();
+        let leader = LeaderId { term: 0, node: node.get() };
+        let occasion = Occasion { now: self.now(view), leader, arrived_at: node };
+        let permit = open_to_anyone()?;
+        decide_join(view, &permit, &ask.join(token), &occasion, &mut self.entropy()).map(|_| ())
+    }
+}
+
+fn open_to_anyone() -> Result<Permit, Refused> {
+    keyclave_policy::decide(&Principal::Unauthenticated, Action::Join, None)
+        .map_err(|denied| Refused { refusal: denied.into(), reads: Default::default() })
+}
+
 impl<H: Host> Member<H> {
     /// As leader: checks the token, gives out a number, and takes the node in as a learner; a voter it becomes once it
     /// has caught up.
@@ -118,16 +150,9 @@ impl<H: Host> Member<H> {
         ask: &JoinAsk,
         deadline: Instant,
     ) -> Result<JoinAnswer, Failure> {
-        let join = Join {
-            token,
-            incarnation: ask.member.incarnation,
-            key: ask.member.key,
-            addresses: ask.addresses.clone(),
-            code: hpke::code(&ask.boot_public),
-        };
+        let join = ask.join(token);
         let settled = self.carry_through(self.local.node, deadline, |view, occasion, entropy| {
-            let permit = keyclave_policy::decide(&Principal::Unauthenticated, Action::Join, None)
-                .map_err(|denied| Refused { refusal: denied.into(), reads: Default::default() })?;
+            let permit = open_to_anyone()?;
             decide_join(view, &permit, &join, occasion, entropy)
         });
         let settled = settled.await?;

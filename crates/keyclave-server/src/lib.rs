@@ -23,6 +23,7 @@ pub mod pipeline;
 mod caller;
 mod operations;
 mod recording;
+mod refusals;
 mod writing;
 
 mod door;

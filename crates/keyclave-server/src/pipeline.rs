@@ -5,8 +5,9 @@
 //! Writes: a durable intent, then the leader's decision and transaction, then a durable outcome.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use keyclave_audit::record::RecordDraft;
+use keyclave_audit::record::{RecordDraft, Who};
 use keyclave_crypto::entropy::Entropy;
 use keyclave_node::failure::Failure;
 use keyclave_node::host::Host;
@@ -16,7 +17,9 @@ use keyclave_node::serving::Serving;
 use keyclave_node::world::{Clock, EntropySource};
 use keyclave_policy::{Action, Permit, Principal};
 use keyclave_proto::reason::Reason;
+use keyclave_proto::request::{Asked, Invalid};
 use keyclave_types::ids::RequestId;
+use keyclave_types::name::KeyName;
 use keyclave_types::position::Position;
 use keyclave_types::request::Read;
 use keyclave_vault::authenticate::authenticate;
@@ -24,10 +27,12 @@ use keyclave_vault::compute::{Computed, NeedBlock, Outcome, ReadAnswer, compute}
 use keyclave_vault::reads::ReadSet;
 use keyclave_vault::refusal::{Refusal, Refused};
 use keyclave_vault::view::View;
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::caller::Caller;
 use crate::recording::Recording;
+use crate::refusals::{COUNTED_MS, Place, Refusals};
 
 /// How often one read is done again because what it rests on changed, before it is given up.
 const READS_MAX: usize = 16;
@@ -37,25 +42,57 @@ pub struct Pipeline<H: Host> {
     node: Node<H>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn EntropySource>,
+    refusals: Arc<Refusals>,
 }
 
 impl<H: Host> Clone for Pipeline<H> {
     fn clone(&self) -> Self {
-        Self { node: self.node.clone(), clock: self.clock.clone(), entropy: self.entropy.clone() }
+        Self {
+            node: self.node.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            refusals: self.refusals.clone(),
+        }
     }
 }
 
 /// What was found to answer, before it may leave.
-enum Found<A> {
+pub(crate) enum Found<A> {
+    /// The answer, which goes on record as done.
     Answer(A),
+    /// A no.
     Refused(Refusal),
+    /// A no that is about the request itself.
+    Invalid(Status),
+    /// A block of uses is missing.
     Need(NeedBlock),
+    /// The caller may; what is done, and its record, follow.
+    Permitted {
+        /// What to go on with.
+        answer: A,
+        /// Whether that must be confirmed here, because nobody decides it anew.
+        confirm: bool,
+    },
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    /// The trail says so.
+    OnRecord(Status),
+    /// It must be put on record before it leaves.
+    OffRecord(Status),
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self::OffRecord(failure.into_status())
+    }
 }
 
 impl<H: Host> Pipeline<H> {
     /// The pipeline of one node.
     pub fn new(node: Node<H>, clock: Arc<dyn Clock>, entropy: Arc<dyn EntropySource>) -> Self {
-        Self { node, clock, entropy }
+        Self { node, clock, entropy, refusals: Arc::new(Refusals::new(Instant::now())) }
     }
 
     /// The node.
@@ -63,16 +100,25 @@ impl<H: Host> Pipeline<H> {
         &self.node
     }
 
-    /// A question about keys, answered here and confirmed by the leader.
-    pub(crate) async fn read(
+    /// A question about keys, answered here and confirmed by the leader. What cannot be parsed is said only to who
+    /// may do `action`.
+    pub(crate) async fn read<M>(
         &self,
         caller: &Caller,
         operation: &'static str,
-        read: &Read,
-        floor: Option<Position>,
-        sizes: Sizes,
-    ) -> Result<(ReadAnswer, Position), Status> {
+        action: Action,
+        message: M,
+    ) -> Result<(ReadAnswer, Position), Status>
+    where
+        Asked<Read>: TryFrom<M, Error = Invalid>,
+    {
+        let asked: Asked<Read> = match message.try_into() {
+            Ok(asked) => asked,
+            Err(invalid) => return self.invalid(caller, operation, action, &invalid).await,
+        };
+        let read = &asked.request;
         let (action, key) = Action::of_read(read);
+        let sizes = Sizes::of(read);
         let mut recording = Recording::new(caller, self.request_id(), action, operation);
         recording.body.key = key.cloned();
         recording.body.items = sizes.items;
@@ -89,7 +135,22 @@ impl<H: Host> Pipeline<H> {
             };
             (found, reads)
         };
-        self.confirmed(caller, recording, action, key, floor, question).await
+        self.confirmed(caller, &mut recording, action, key, asked.floor, question).await
+    }
+
+    /// Says what is wrong with a request, to who may do `action` at all.
+    pub(crate) async fn invalid<A>(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+        action: Action,
+        invalid: &Invalid,
+    ) -> Result<(A, Position), Status> {
+        let mut recording = Recording::new(caller, self.request_id(), action, operation);
+        let question = |_: &Serving<H>, _: &View, _: &Permit| {
+            (Found::Invalid(Status::from(invalid)), ReadSet::default())
+        };
+        self.confirmed(caller, &mut recording, action, None, None, question).await
     }
 
     /// Answers a question of whoever may do `action`, over one frozen view, once it is confirmed and on record.
@@ -100,36 +161,66 @@ impl<H: Host> Pipeline<H> {
         operation: &'static str,
         mut answer: impl FnMut(&View, &Permit) -> A,
     ) -> Result<(A, Position), Status> {
-        let recording = Recording::new(caller, self.request_id(), action, operation);
+        let mut recording = Recording::new(caller, self.request_id(), action, operation);
         let question = |_: &Serving<H>, view: &View, permit: &Permit| {
             (Found::Answer(answer(view, permit)), ReadSet::default())
         };
-        self.confirmed(caller, recording, action, None, None, question).await
+        self.confirmed(caller, &mut recording, action, None, None, question).await
     }
 
-    async fn confirmed<A>(
+    /// Asks `question` of one frozen view after another until its answer stands; every no is on record.
+    pub(crate) async fn confirmed<A>(
         &self,
         caller: &Caller,
-        mut recording: Recording,
+        recording: &mut Recording,
         action: Action,
-        key: Option<&keyclave_types::name::KeyName>,
+        key: Option<&KeyName>,
+        floor: Option<Position>,
+        question: impl FnMut(&Serving<H>, &View, &Permit) -> (Found<A>, ReadSet),
+    ) -> Result<(A, Position), Status> {
+        let member = self.member_for(caller, recording).await?;
+        let answered = self.answered(&member, caller, recording, action, key, floor, question).await;
+        match answered {
+            Ok(answered) => Ok(answered),
+            Err(Unanswered::OnRecord(status)) => Err(status),
+            Err(Unanswered::OffRecord(status)) => {
+                self.record_refusal(&member, recording, &status).await?;
+                Err(status)
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call's whole circumstances, from one caller")]
+    async fn answered<A>(
+        &self,
+        member: &Arc<Member<H>>,
+        caller: &Caller,
+        recording: &mut Recording,
+        action: Action,
+        key: Option<&KeyName>,
         floor: Option<Position>,
         mut question: impl FnMut(&Serving<H>, &View, &Permit) -> (Found<A>, ReadSet),
-    ) -> Result<(A, Position), Status> {
-        let member = self.member_for(caller, &recording).await?;
-        let serving = self.serving_for(caller, &member, &recording).await?;
-        serving.reach(floor).await.map_err(Failure::into_status)?;
+    ) -> Result<(A, Position), Unanswered> {
+        let serving = member.serving()?;
+        let mut unreached = floor;
         for _ in 0..READS_MAX {
-            if tokio::time::Instant::now() >= caller.deadline {
-                return Err(Failure::Deadline.into_status());
+            if Instant::now() >= caller.deadline {
+                return Err(Failure::Deadline.into());
             }
             // Begun before the view is taken: whatever was acknowledged before this moment must be seen.
             let confirming = serving.begin_confirmation();
-            let view = serving.view().map_err(Failure::into_status)?;
-            recording.body.view = Some(view.position());
-            let (found, reads) = match self.permit(caller, &serving, &view, action, key) {
+            let view = serving.view()?;
+            let at = view.position();
+            recording.body.view = Some(at);
+            let (found, reads) = match self.permit(caller, &serving, &view, action, key, recording) {
                 Ok((permit, mut reads)) => {
-                    recording.by(permit.principal());
+                    let below =
+                        |floor: &Position| floor.generation != at.generation || floor.index > at.index;
+                    // Only who may ask is waited for.
+                    if let Some(floor) = unreached.take().filter(below) {
+                        in_time(caller, serving.reach(Some(floor))).await?;
+                        continue;
+                    }
                     let (found, read) = question(&serving, &view, &permit);
                     reads.extend(read);
                     (found, reads)
@@ -138,30 +229,48 @@ impl<H: Host> Pipeline<H> {
             };
             let outcome = match found {
                 Found::Need(need) => {
-                    serving.reserve(need, caller.deadline).await.map_err(Failure::into_status)?;
+                    in_time(caller, serving.reserve(need, caller.deadline)).await?;
                     continue;
                 }
-                Found::Answer(answer) => Ok(answer),
-                Found::Refused(refusal) => Err(Failure::Refused(refusal).into_status()),
-            };
-            let now = self.clock.now();
-            let draft = match &outcome {
-                Ok(_) => recording.done(now),
-                Err(status) => recording.refused(now, status),
-            };
-            let (stands, recorded) =
-                tokio::join!(serving.stands(&reads, confirming), self.record(&member, draft));
-            recorded?;
-            match stands {
-                Ok(Some(position)) => return outcome.map(|answer| (answer, position)),
-                Ok(None) => self.record(&member, recording.withheld(self.clock.now())).await?,
-                Err(failure) => {
-                    self.record(&member, recording.withheld(self.clock.now())).await?;
-                    return Err(failure.into_status());
+                Found::Permitted { answer, confirm: false } => return Ok((answer, at)),
+                Found::Permitted { answer, confirm: true } => {
+                    match in_time(caller, serving.stands(&reads, confirming)).await? {
+                        Some(position) => return Ok((answer, position)),
+                        None => continue,
+                    }
                 }
+                Found::Answer(answer) => Ok(answer),
+                Found::Refused(refusal) => Err(Failure::Refused(refusal)),
+                Found::Invalid(status) => Err(Failure::Elsewhere(status)),
+            };
+            let stands = in_time(caller, serving.stands(&reads, confirming));
+            let (stands, recorded) =
+                tokio::join!(stands, self.record_outcome(member, recording, outcome.as_ref().err()));
+            let recorded = recorded.map_err(Unanswered::OnRecord)?;
+            if let Ok(Some(position)) = stands {
+                let outcome = outcome.map(|answer| (answer, position));
+                return outcome.map_err(|no| Unanswered::OnRecord(no.to_status(Some(position))));
             }
+            if recorded {
+                let withheld = self.record(member, recording.withheld(self.clock.now())).await;
+                withheld.map_err(Unanswered::OnRecord)?;
+            }
+            stands.map_err(|failure| Unanswered::OnRecord(failure.into_status()))?;
         }
-        Err(Failure::Contended.into_status())
+        Err(Failure::Contended.into())
+    }
+
+    /// Puts an answer or a no on record; whether it is there, and not only counted.
+    async fn record_outcome(
+        &self,
+        member: &Member<H>,
+        recording: &Recording,
+        no: Option<&Failure>,
+    ) -> Result<bool, Status> {
+        match no {
+            None => self.record(member, recording.done(self.clock.now())).await.map(|()| true),
+            Some(no) => self.record_refusal(member, recording, &no.to_status(None)).await,
+        }
     }
 
     /// Whom the credential speaks for, and whether they may.
@@ -171,16 +280,19 @@ impl<H: Host> Pipeline<H> {
         serving: &Serving<H>,
         view: &View,
         action: Action,
-        key: Option<&keyclave_types::name::KeyName>,
+        key: Option<&KeyName>,
+        recording: &mut Recording,
     ) -> Result<(Permit, ReadSet), Refused> {
         let (principal, reads) = match &caller.bearer {
             Some(bearer) => {
-                let found = authenticate(view, bearer, serving.now(view))?;
+                let found = authenticate(view, bearer, serving.now(view))
+                    .inspect_err(|_| recording.by(&Principal::Unauthenticated))?;
                 (found.principal, found.reads)
             }
             None if caller.is_local() => (Principal::LocalSocket, ReadSet::default()),
             None => (Principal::Unauthenticated, ReadSet::default()),
         };
+        recording.by(&principal);
         match keyclave_policy::decide(&principal, action, key) {
             Ok(permit) => Ok((permit, reads)),
             Err(_) if principal == Principal::Unauthenticated => {
@@ -207,30 +319,33 @@ impl<H: Host> Pipeline<H> {
         member.ok_or_else(|| Failure::Vacant.into_status())
     }
 
-    /// The member as it serves, or the refusal, on record.
-    pub(crate) async fn serving_for(
-        &self,
-        _caller: &Caller,
-        member: &Arc<Member<H>>,
-        recording: &Recording,
-    ) -> Result<Serving<H>, Status> {
-        match member.serving() {
-            Ok(serving) => Ok(serving),
-            Err(failure) => {
-                let status = failure.into_status();
-                self.record_refusal(member, recording, &status).await?;
-                Err(status)
-            }
-        }
-    }
-
+    /// Puts a no on record, or, for callers without a valid credential and beyond their common budget, counts it.
+    /// Whether it is on record.
     pub(crate) async fn record_refusal(
         &self,
         member: &Member<H>,
         recording: &Recording,
         status: &Status,
-    ) -> Result<(), Status> {
-        self.record(member, recording.refused(self.clock.now(), status)).await
+    ) -> Result<bool, Status> {
+        if recording.body.who == Who::Nobody
+            && let Place::Counted { first } = self.refusals.take(Instant::now())
+        {
+            if first {
+                tokio::spawn(self.clone().record_counted());
+            }
+            return Ok(false);
+        }
+        self.record(member, recording.refused(self.clock.now(), status)).await.map(|()| true)
+    }
+
+    /// A while later, puts on record how many refusals were only counted.
+    async fn record_counted(self) {
+        tokio::time::sleep(Duration::from_millis(COUNTED_MS)).await;
+        let Some(member) = self.node.member() else { return };
+        let draft = crate::recording::counted(self.request_id(), self.clock.now(), self.refusals.counted());
+        if let Err(status) = self.record(&member, draft).await {
+            tracing::error!(%status, "the number of refusals that were not recorded is not on record");
+        }
     }
 
     /// Puts a draft on record; nothing may be answered if that fails.
@@ -253,11 +368,30 @@ impl<H: Host> Pipeline<H> {
     }
 }
 
+/// What takes longer than the caller waits has failed.
+async fn in_time<T>(caller: &Caller, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout_at(caller.deadline, work).await.unwrap_or(Err(Failure::Deadline))
+}
+
 /// How large a request is, for its record.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Sizes {
-    pub(crate) items: u32,
-    pub(crate) bytes_in: u64,
+struct Sizes {
+    items: u32,
+    bytes_in: u64,
+}
+
+impl Sizes {
+    fn of(read: &Read) -> Self {
+        let (items, bytes) = match read {
+            Read::Encrypt(encrypt) => {
+                (encrypt.items.len(), encrypt.items.iter().map(|item| item.plaintext.len()).sum::<usize>())
+            }
+            Read::Decrypt(decrypt) => {
+                (decrypt.items.len(), decrypt.items.iter().map(|item| item.ciphertext.len()).sum())
+            }
+            Read::GetKey { .. } | Read::ListKeys { .. } | Read::ListTokens => (0, 0),
+        };
+        Self { items: u32::try_from(items).unwrap_or(u32::MAX), bytes_in: bytes as u64 }
+    }
 }
 
 /// A fault of the server's own: the caller learns nothing but that.

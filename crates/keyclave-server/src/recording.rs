@@ -74,6 +74,14 @@ impl Recording {
     }
 }
 
+/// So many refusals of callers without a valid credential were counted and not recorded one by one.
+pub(crate) fn counted(request: RequestId, time: UnixMillis, number: u32) -> RecordDraft {
+    let mut body = Body::new("RefusedCounted", Who::Nobody, Source::Inside);
+    body.items = number;
+    let outcome = keyclave_proto::reason::Reason::Unauthenticated.as_str();
+    RecordDraft { time, request, class: Class::Open, phase: Phase::Done, outcome, body }
+}
+
 /// The stable reason of a refusal, or its gRPC code where it has none.
 fn reason_word(status: &Status) -> &'static str {
     let reason = keyclave_proto::status::Details::of(status).known_reason();

@@ -3,15 +3,17 @@
 //! The pipeline's second half. A write travels as the caller's own message with its credential; the leader parses,
 //! authenticates and decides it anew ([`Pipeline`] as [`ForwardedCalls`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use keyclave_cluster::propose::ProposeError;
 use keyclave_node::failure::Failure;
 use keyclave_node::host::Host;
+use keyclave_node::member::Member;
 use keyclave_node::services::forward::ForwardedCalls;
 use keyclave_node::serving::Serving;
-use keyclave_policy::Action;
+use keyclave_policy::{Action, Permit};
 use keyclave_proto::answer::WriteResponse;
 use keyclave_proto::message::WireMessage;
 use keyclave_proto::peer::v1 as peer;
@@ -19,13 +21,14 @@ use keyclave_proto::request::{Asked, Invalid};
 use keyclave_types::ids::NodeId;
 use keyclave_types::position::{Generation, Position};
 use keyclave_types::request::{Write, WriteAnswer, WriteKind};
-use keyclave_vault::authenticate::authenticate;
+use keyclave_vault::reads::ReadSet;
+use keyclave_vault::view::View;
 use tokio::time::Instant;
 use tonic::Status;
 
 use crate::caller::Caller;
 use crate::operations::forwarded;
-use crate::pipeline::{Pipeline, internal};
+use crate::pipeline::{Found, Pipeline, internal};
 use crate::recording::Recording;
 
 /// Rest between two attempts while nobody leads.
@@ -35,41 +38,59 @@ const ATTEMPT_MS_MAX: u64 = 5_000;
 
 impl<H: Host> Pipeline<H> {
     /// One write of a caller, wherever the leader is.
-    pub(crate) async fn write<M, R>(&self, caller: &Caller, rpc: Rpc, message: M) -> Result<R, Status>
+    pub(crate) async fn write<M, R>(&self, caller: Caller, rpc: Rpc, message: M) -> Result<R, Status>
     where
         M: WireMessage,
         Asked<Write>: TryFrom<M, Error = Invalid>,
-        R: WriteResponse + WireMessage,
+        R: WriteResponse + WireMessage + Send + 'static,
     {
         let bytes = message.to_wire();
-        let asked: Asked<Write> = message.try_into().map_err(|invalid: Invalid| Status::from(invalid))?;
+        let asked: Asked<Write> = match message.try_into() {
+            Ok(asked) => asked,
+            Err(invalid) => {
+                let refused = self.invalid(&caller, rpc.operation, rpc.action, &invalid).await;
+                return refused.map(|(response, _)| response);
+            }
+        };
         let write = asked.request;
         let (action, key) = Action::of_write(&write.change);
-        let mut recording = Recording::new(caller, self.request_id(), action, rpc.operation);
+        let mut recording = Recording::new(&caller, self.request_id(), action, rpc.operation);
         recording.body.key = key.cloned();
         recording.body.version = version(&write.change);
         recording.body.bytes_in = bytes.len() as u64;
-        let member = self.member_for(caller, &recording).await?;
-        let serving = self.serving_for(caller, &member, &recording).await?;
-        serving.reach(asked.floor).await.map_err(Failure::into_status)?;
-        let bearer = caller.bearer.as_ref().ok_or_else(|| not_here(rpc))?;
-        let view = serving.view().map_err(Failure::into_status)?;
-        recording.body.view = Some(view.position());
-        if let Ok(found) = authenticate(&view, bearer, serving.now(&view)) {
-            // Only for the trail: the leader's own look decides, over a later view.
-            recording.by(&found.principal);
-        }
+        // Whoever may not is refused here, without an intent; the leader decides anew, over a later view.
+        let permitted = |_: &Serving<H>, _: &View, _: &Permit| {
+            (Found::Permitted { answer: (), confirm: false }, ReadSet::default())
+        };
+        self.confirmed(&caller, &mut recording, action, key, asked.floor, permitted).await?;
+        // From the intent on it is carried to its end and put on record, whether the caller still waits or not.
+        let carried = self.clone().carried::<R>(caller, rpc, write, bytes, recording);
+        tokio::spawn(carried).await.map_err(|_| internal("a write was cut short"))?
+    }
+
+    async fn carried<R>(
+        self,
+        caller: Caller,
+        rpc: Rpc,
+        write: Write,
+        bytes: Vec<u8>,
+        mut recording: Recording,
+    ) -> Result<R, Status>
+    where
+        R: WriteResponse + WireMessage,
+    {
+        let member = self.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
+        let bearer = caller.bearer.as_ref().ok_or_else(|| internal("a write without a credential"))?;
         self.record(&member, recording.intent(self.now())).await?;
-        let carried = self.carry::<R>(&serving, caller, bearer, rpc, &write, &bytes).await;
-        match carried {
+        match self.carry::<R>(&member, &caller, bearer, rpc, &write, &bytes).await {
             Ok((response, position)) => {
-                serving.reach(Some(position)).await.map_err(Failure::into_status)?;
                 recording.body.transaction = Some(position);
                 self.record(&member, recording.done(self.now())).await?;
                 Ok(response)
             }
-            Err(status) => {
-                self.record_refusal(&member, &recording, &status).await?;
+            Err(failure) => {
+                let status = failure.to_status(Some(member.position()));
+                self.record(&member, recording.refused(self.now(), &status)).await?;
                 Err(status)
             }
         }
@@ -78,29 +99,28 @@ impl<H: Host> Pipeline<H> {
     /// Tries whoever leads until it is answered. A repetition is harmless: the request's id is kept with its outcome.
     async fn carry<R: WriteResponse + WireMessage>(
         &self,
-        serving: &Serving<H>,
+        member: &Arc<Member<H>>,
         caller: &Caller,
         bearer: &str,
         rpc: Rpc,
         write: &Write,
         bytes: &[u8],
-    ) -> Result<(R, Position), Status> {
+    ) -> Result<(R, Position), Failure> {
         loop {
+            let serving = member.serving()?;
             let attempt = match serving.leader_elsewhere() {
-                Some(leader) => self.forward::<R>(serving, leader, caller, bearer, rpc, bytes).await,
+                Some(leader) => self.forward::<R>(&serving, leader, caller, bearer, rpc, bytes).await,
                 None if serving.leads() => {
-                    let me = serving.member().node();
-                    let decided = decide_here(serving, bearer, write, me, caller.deadline).await;
+                    let decided = decide_here(&serving, bearer, write, member.node(), caller.deadline).await;
                     decided.and_then(|(answer, position)| Ok((respond(position, answer)?, position)))
                 }
                 None => Err(Failure::NoLeader),
             };
             match attempt {
-                Ok(answered) => return Ok(answered),
                 Err(failure) if failure.may_pass() && Instant::now() < caller.deadline => {
                     tokio::time::sleep(Duration::from_millis(REST_MS)).await;
                 }
-                Err(failure) => return Err(failure.into_status()),
+                ended => return ended,
             }
         }
     }
@@ -148,6 +168,8 @@ pub(crate) struct Rpc {
     pub(crate) path: &'static str,
     /// As `CreateKey`.
     pub(crate) operation: &'static str,
+    /// What it asks for, as far as that is known before it is parsed.
+    pub(crate) action: Action,
 }
 
 /// As leader: decides one write that arrived at `arrived_at`.
@@ -182,11 +204,6 @@ fn version(change: &WriteKind) -> Option<keyclave_types::key::Version> {
         WriteKind::DestroyVersion { version, .. } => Some(*version),
         _ => None,
     }
-}
-
-fn not_here(rpc: Rpc) -> Status {
-    let text = format!("{} needs a token, on the local socket too", rpc.operation);
-    keyclave_proto::status::status(keyclave_proto::reason::Reason::Unauthenticated, &text, Default::default())
 }
 
 impl<H: Host> ForwardedCalls for Pipeline<H> {

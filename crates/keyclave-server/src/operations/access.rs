@@ -1,16 +1,15 @@
 //! `AccessService`: tokens.
 
 use keyclave_node::host::Host;
+use keyclave_policy::Action;
 use keyclave_proto::page::TokenPage;
-use keyclave_proto::request::{Asked, Invalid};
 use keyclave_proto::v1;
 use keyclave_proto::v1::access_service_server::AccessService;
-use keyclave_types::request::Read;
 use keyclave_vault::compute::ReadAnswer;
 use tonic::{Request, Response, Status};
 
 use super::{Api, take};
-use crate::pipeline::{Sizes, internal};
+use crate::pipeline::internal;
 use crate::writing::Rpc;
 
 #[tonic::async_trait]
@@ -20,8 +19,12 @@ impl<H: Host> AccessService for Api<H> {
         request: Request<v1::CreateTokenRequest>,
     ) -> Result<Response<v1::CreateTokenResponse>, Status> {
         let (caller, message) = take(request)?;
-        let rpc = Rpc { path: "/keyclave.v1.AccessService/CreateToken", operation: "CreateToken" };
-        Ok(Response::new(self.pipeline.write(&caller, rpc, message).await?))
+        let rpc = Rpc {
+            path: "/keyclave.v1.AccessService/CreateToken",
+            operation: "CreateToken",
+            action: Action::CreateToken,
+        };
+        Ok(Response::new(self.pipeline.write(caller, rpc, message).await?))
     }
 
     async fn revoke_token(
@@ -29,8 +32,12 @@ impl<H: Host> AccessService for Api<H> {
         request: Request<v1::RevokeTokenRequest>,
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
         let (caller, message) = take(request)?;
-        let rpc = Rpc { path: "/keyclave.v1.AccessService/RevokeToken", operation: "RevokeToken" };
-        Ok(Response::new(self.pipeline.write(&caller, rpc, message).await?))
+        let rpc = Rpc {
+            path: "/keyclave.v1.AccessService/RevokeToken",
+            operation: "RevokeToken",
+            action: Action::RevokeToken,
+        };
+        Ok(Response::new(self.pipeline.write(caller, rpc, message).await?))
     }
 
     async fn list_tokens(
@@ -38,10 +45,15 @@ impl<H: Host> AccessService for Api<H> {
         request: Request<v1::ListTokensRequest>,
     ) -> Result<Response<v1::ListTokensResponse>, Status> {
         let (caller, message) = take(request)?;
-        let page = TokenPage::try_from(&message).map_err(Status::from)?;
-        let asked: Asked<Read> = message.try_into().map_err(|invalid: Invalid| Status::from(invalid))?;
-        match self.pipeline.read(&caller, "ListTokens", &asked.request, asked.floor, Sizes::default()).await?
-        {
+        let page = match TokenPage::try_from(&message) {
+            Ok(page) => page,
+            Err(invalid) => {
+                let refused =
+                    self.pipeline.invalid(&caller, "ListTokens", Action::ListTokens, &invalid).await;
+                return refused.map(|(response, _)| response);
+            }
+        };
+        match self.pipeline.read(&caller, "ListTokens", Action::ListTokens, message).await? {
             (ReadAnswer::Tokens(tokens), position) => {
                 let (tokens, next_page_token) = page.cut(tokens);
                 Ok(Response::new(v1::ListTokensResponse {

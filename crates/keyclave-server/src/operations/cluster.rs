@@ -8,7 +8,8 @@ use keyclave_node::host::Host;
 use keyclave_node::joining::{JoinAsk, first_entry_bytes};
 use keyclave_node::member::Member;
 use keyclave_node::members::KnownMember;
-use keyclave_policy::Action;
+use keyclave_node::serving::Serving;
+use keyclave_policy::{Action, Permit};
 use keyclave_proto::answer::{MemberDescription, MemberRole};
 use keyclave_proto::message::WireMessage;
 use keyclave_proto::peer::v1 as peer;
@@ -17,9 +18,12 @@ use keyclave_proto::request::{AdmissionPolicy, Init, Invalid, Join, StepDown};
 use keyclave_proto::status::status;
 use keyclave_proto::v1;
 use keyclave_proto::v1::cluster_service_server::ClusterService;
+use keyclave_types::ids::NodeId;
 use keyclave_types::position::Position;
+use keyclave_vault::reads::ReadSet;
 use keyclave_vault::records::cluster::RejoinPolicy;
-use keyclave_vault::refusal::Refusal;
+use keyclave_vault::refusal::{Refusal, Refused};
+use keyclave_vault::view::View;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -27,7 +31,7 @@ use super::seal::on_the_machine;
 use super::{Api, take};
 use crate::caller::Caller;
 use crate::pem;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Found, Pipeline, internal};
 use crate::recording::Recording;
 use crate::writing::Rpc;
 
@@ -42,7 +46,7 @@ const ATTEMPT_MS_MAX: u64 = 5_000;
 impl<H: Host> ClusterService for Api<H> {
     async fn init(&self, request: Request<v1::InitRequest>) -> Result<Response<v1::InitResponse>, Status> {
         let (caller, message) = take(request)?;
-        let permit = on_the_machine(&caller, Action::Init)?;
+        let permit = on_the_machine(&self.pipeline, &caller, Action::Init, "Init").await?;
         let init: Init = message.try_into().map_err(|invalid: Invalid| Status::from(invalid))?;
         let rejoin = match init.admission_policy {
             AdmissionPolicy::Strict => RejoinPolicy::Strict,
@@ -50,7 +54,10 @@ impl<H: Host> ClusterService for Api<H> {
             AdmissionPolicy::Off => RejoinPolicy::Off,
         };
         let node = self.pipeline.node();
-        let founded = node.init(init.threshold, rejoin, &permit).await.map_err(not_founded)?;
+        // A caller that goes away must not leave a cluster half made.
+        let founding = node.clone();
+        let founded = tokio::spawn(async move { founding.init(init.threshold, rejoin, &permit).await }).await;
+        let founded = founded.map_err(|_| internal("an init was cut short"))?.map_err(not_founded)?;
         let member = node.member().ok_or_else(|| Failure::Vacant.into_status())?;
         let recording = Recording::new(&caller, self.pipeline.request_id(), Action::Init, "Init");
         self.pipeline.record(&member, recording.done(self.pipeline.now())).await?;
@@ -79,15 +86,33 @@ impl<H: Host> ClusterService for Api<H> {
         let (caller, message) = take(request)?;
         let member = self.pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
         let recording = Recording::new(&caller, self.pipeline.request_id(), Action::Join, "Join");
-        self.pipeline.record(&member, recording.intent(self.pipeline.now())).await?;
-        let joined = join_wherever(&self.pipeline, &member, &caller, message).await;
-        let now = self.pipeline.now();
-        let draft = match &joined {
-            Ok(_) => recording.done(now),
-            Err(status) => recording.refused(now, status),
+        let bytes = message.to_wire();
+        let join = Join::try_from(message).map_err(Status::from);
+        let judged = match join {
+            Ok(join) => judge_join(&member, &caller, &join).await.map(|()| join),
+            Err(status) => Err(status),
         };
-        self.pipeline.record(&member, draft).await?;
-        joined.map(Response::new)
+        let join = match judged {
+            Ok(join) => join,
+            Err(status) => {
+                self.pipeline.record_refusal(&member, &recording, &status).await?;
+                return Err(status);
+            }
+        };
+        // From the intent on it is carried to its end and put on record, whether the caller still waits or not.
+        let pipeline = self.pipeline.clone();
+        let joining = tokio::spawn(async move {
+            pipeline.record(&member, recording.intent(pipeline.now())).await?;
+            let joined = join_wherever(&pipeline, &member, &caller, &join, bytes).await;
+            let now = pipeline.now();
+            let draft = match &joined {
+                Ok(_) => recording.done(now),
+                Err(status) => recording.refused(now, status),
+            };
+            pipeline.record(&member, draft).await?;
+            joined
+        });
+        joining.await.map_err(|_| internal("a join was cut short"))?.map(Response::new)
     }
 
     async fn create_join_token(
@@ -95,8 +120,12 @@ impl<H: Host> ClusterService for Api<H> {
         request: Request<v1::CreateJoinTokenRequest>,
     ) -> Result<Response<v1::CreateJoinTokenResponse>, Status> {
         let (caller, message) = take(request)?;
-        let rpc = Rpc { path: "/keyclave.v1.ClusterService/CreateJoinToken", operation: "CreateJoinToken" };
-        Ok(Response::new(self.pipeline.write(&caller, rpc, message).await?))
+        let rpc = Rpc {
+            path: "/keyclave.v1.ClusterService/CreateJoinToken",
+            operation: "CreateJoinToken",
+            action: Action::CreateJoinToken,
+        };
+        Ok(Response::new(self.pipeline.write(caller, rpc, message).await?))
     }
 
     async fn list_members(
@@ -116,8 +145,12 @@ impl<H: Host> ClusterService for Api<H> {
         request: Request<v1::RemoveMemberRequest>,
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
         let (caller, message) = take(request)?;
-        let rpc = Rpc { path: "/keyclave.v1.ClusterService/RemoveMember", operation: "RemoveMember" };
-        Ok(Response::new(self.pipeline.write(&caller, rpc, message).await?))
+        let rpc = Rpc {
+            path: "/keyclave.v1.ClusterService/RemoveMember",
+            operation: "RemoveMember",
+            action: Action::RemoveMember,
+        };
+        Ok(Response::new(self.pipeline.write(caller, rpc, message).await?))
     }
 
     async fn set_member_address(
@@ -125,8 +158,12 @@ impl<H: Host> ClusterService for Api<H> {
         request: Request<v1::SetMemberAddressRequest>,
     ) -> Result<Response<v1::SetMemberAddressResponse>, Status> {
         let (caller, message) = take(request)?;
-        let rpc = Rpc { path: "/keyclave.v1.ClusterService/SetMemberAddress", operation: "SetMemberAddress" };
-        Ok(Response::new(self.pipeline.write(&caller, rpc, message).await?))
+        let rpc = Rpc {
+            path: "/keyclave.v1.ClusterService/SetMemberAddress",
+            operation: "SetMemberAddress",
+            action: Action::ChangeAddress,
+        };
+        Ok(Response::new(self.pipeline.write(caller, rpc, message).await?))
     }
 
     async fn accept_time(
@@ -134,8 +171,12 @@ impl<H: Host> ClusterService for Api<H> {
         request: Request<v1::AcceptTimeRequest>,
     ) -> Result<Response<v1::AcceptTimeResponse>, Status> {
         let (caller, message) = take(request)?;
-        let rpc = Rpc { path: "/keyclave.v1.ClusterService/AcceptTime", operation: "AcceptTime" };
-        Ok(Response::new(self.pipeline.write(&caller, rpc, message).await?))
+        let rpc = Rpc {
+            path: "/keyclave.v1.ClusterService/AcceptTime",
+            operation: "AcceptTime",
+            action: Action::AcceptTime,
+        };
+        Ok(Response::new(self.pipeline.write(caller, rpc, message).await?))
     }
 
     async fn step_down(
@@ -143,20 +184,47 @@ impl<H: Host> ClusterService for Api<H> {
         request: Request<v1::StepDownRequest>,
     ) -> Result<Response<v1::StepDownResponse>, Status> {
         let (caller, message) = take(request)?;
-        let asked: StepDown = message.try_into().map_err(|invalid: Invalid| Status::from(invalid))?;
-        let ((), position) = self.pipeline.ask(&caller, Action::StepDown, "StepDown", |_, _| ()).await?;
-        let member = self.pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
-        let (leader, _) = member.leader();
-        if leader != Some(member.node()) {
-            let text = match leader {
-                Some(leader) => format!("node {leader} leads: ask it to step down"),
-                None => "no leader is known".to_owned(),
-            };
-            return Err(status(Reason::NoLeader, &text, Default::default()));
-        }
-        let leader = member.step_down(asked.to_node, caller.deadline).await.map_err(Failure::into_status)?;
+        let asked = match StepDown::try_from(message) {
+            Ok(asked) => asked,
+            Err(invalid) => {
+                let refused = self.pipeline.invalid(&caller, "StepDown", Action::StepDown, &invalid).await;
+                return refused.map(|(response, _)| response);
+            }
+        };
+        let pipeline = &self.pipeline;
+        let mut recording = Recording::new(&caller, pipeline.request_id(), Action::StepDown, "StepDown");
+        let permitted = |_: &Serving<H>, _: &View, _: &Permit| {
+            (Found::Permitted { answer: (), confirm: true }, ReadSet::default())
+        };
+        let ((), position) =
+            pipeline.confirmed(&caller, &mut recording, Action::StepDown, None, None, permitted).await?;
+        let member = pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
+        pipeline.record(&member, recording.intent(pipeline.now())).await?;
+        let stepped = step_down(&member, asked.to_node, caller.deadline).await;
+        let draft = match &stepped {
+            Ok(_) => recording.done(pipeline.now()),
+            Err(status) => recording.refused(pipeline.now(), status),
+        };
+        pipeline.record(&member, draft).await?;
+        let leader = stepped?;
         Ok(Response::new(v1::StepDownResponse { position: Some(position.into()), leader: leader.get() }))
     }
+}
+
+async fn step_down<H: Host>(
+    member: &Member<H>,
+    to: Option<NodeId>,
+    deadline: Instant,
+) -> Result<NodeId, Status> {
+    let (leader, _) = member.leader();
+    if leader != Some(member.node()) {
+        let text = match leader {
+            Some(leader) => format!("node {leader} leads: ask it to step down"),
+            None => "no leader is known".to_owned(),
+        };
+        return Err(status(Reason::NoLeader, &text, Default::default()));
+    }
+    member.step_down(to, deadline).await.map_err(Failure::into_status)
 }
 
 fn not_founded(error: InitError) -> Status {
@@ -177,15 +245,42 @@ fn not_founded(error: InitError) -> Status {
     status(reason, &error.to_string(), Default::default())
 }
 
+/// Refuses a token that does not count before anything is intended; the leader decides anew.
+async fn judge_join<H: Host>(
+    member: &std::sync::Arc<Member<H>>,
+    caller: &Caller,
+    join: &Join,
+) -> Result<(), Status> {
+    let ask = asked(join);
+    while Instant::now() < caller.deadline {
+        let serving = member.serving().map_err(Failure::into_status)?;
+        let confirming = serving.begin_confirmation();
+        let view = serving.view().map_err(Failure::into_status)?;
+        let Err(Refused { refusal, reads }) = serving.judge_join(&view, &join.join_token, &ask) else {
+            return Ok(());
+        };
+        let stands = tokio::time::timeout_at(caller.deadline, serving.stands(&reads, confirming)).await;
+        match stands.unwrap_or(Err(Failure::Deadline)) {
+            Ok(Some(_)) => return Err(refused_join(Failure::Refused(refusal))),
+            Ok(None) => {}
+            Err(failure) => return Err(failure.into_status()),
+        }
+    }
+    Err(Failure::Deadline.into_status())
+}
+
+fn asked(join: &Join) -> JoinAsk {
+    JoinAsk { member: join.member, addresses: join.addresses.clone(), boot_public: join.boot_public_key }
+}
+
 /// Takes a joining node in, here if this node leads, else at the leader.
 async fn join_wherever<H: Host>(
     pipeline: &Pipeline<H>,
     member: &std::sync::Arc<Member<H>>,
     caller: &Caller,
-    message: v1::JoinRequest,
+    join: &Join,
+    bytes: Vec<u8>,
 ) -> Result<v1::JoinResponse, Status> {
-    let bytes = message.to_wire();
-    let join: Join = message.try_into().map_err(|invalid: Invalid| Status::from(invalid))?;
     loop {
         let serving = member.serving().map_err(Failure::into_status)?;
         let attempt = match serving.leader_elsewhere() {
@@ -201,7 +296,7 @@ async fn join_wherever<H: Host>(
                 };
                 member.forward(leader, request, limit).await.and_then(|answer| joined_there(answer.outcome))
             }
-            None if serving.leads() => join_here(member, &join, caller.deadline).await,
+            None if serving.leads() => join_here(member, join, caller.deadline).await,
             None => Err(Failure::NoLeader),
         };
         match attempt {
@@ -231,9 +326,7 @@ async fn join_here<H: Host>(
     join: &Join,
     deadline: Instant,
 ) -> Result<v1::JoinResponse, Failure> {
-    let ask =
-        JoinAsk { member: join.member, addresses: join.addresses.clone(), boot_public: join.boot_public_key };
-    let answer = member.admit_joining(&join.join_token, &ask, deadline).await?;
+    let answer = member.admit_joining(&join.join_token, &asked(join), deadline).await?;
     let members = member.known_members();
     Ok(v1::JoinResponse {
         position: Some(answer.position.into()),
@@ -287,7 +380,7 @@ fn cluster_status<H: Host>(member: &Member<H>, position: Position, now: u64) -> 
         position: Some(position.into()),
         cluster_id: member.cluster_id().as_bytes().to_vec(),
         node: member.node().get(),
-        leader: leader.map(keyclave_types::ids::NodeId::get),
+        leader: leader.map(NodeId::get),
         term,
         members: known.iter().map(|known| (&described(known)).into()).collect(),
         health: known

@@ -3,6 +3,7 @@
 
 use keyclave_node::failure::Failure;
 use keyclave_node::host::Host;
+use keyclave_policy::Action;
 use keyclave_proto::reason::Reason;
 use keyclave_proto::request::{Asked, Invalid};
 use keyclave_proto::v1;
@@ -15,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Api, take};
 use crate::caller::Caller;
-use crate::pipeline::{Sizes, internal};
+use crate::pipeline::internal;
 
 type Items<T> = (Vec<Result<T, Refusal>>, Position);
 
@@ -26,7 +27,7 @@ impl<H: Host> CryptoService for Api<H> {
         request: Request<v1::EncryptRequest>,
     ) -> Result<Response<v1::EncryptResponse>, Status> {
         let (caller, message) = take(request)?;
-        let (items, position) = self.encrypted(&caller, "Encrypt", parse(message)?).await?;
+        let (items, position) = self.encrypted(&caller, "Encrypt", message).await?;
         let Encrypted { ciphertext, version } = only(items)?;
         let version = version.get();
         Ok(Response::new(v1::EncryptResponse { position: Some(position.into()), ciphertext, version }))
@@ -37,7 +38,7 @@ impl<H: Host> CryptoService for Api<H> {
         request: Request<v1::DecryptRequest>,
     ) -> Result<Response<v1::DecryptResponse>, Status> {
         let (caller, message) = take(request)?;
-        let (items, position) = self.decrypted(&caller, "Decrypt", parse(message)?).await?;
+        let (items, position) = self.decrypted(&caller, "Decrypt", message).await?;
         let Decrypted { plaintext, version } = only(items)?;
         Ok(Response::new(v1::DecryptResponse {
             position: Some(position.into()),
@@ -51,7 +52,7 @@ impl<H: Host> CryptoService for Api<H> {
         request: Request<v1::BatchEncryptRequest>,
     ) -> Result<Response<v1::BatchEncryptResponse>, Status> {
         let (caller, message) = take(request)?;
-        let (items, position) = self.encrypted(&caller, "BatchEncrypt", parse(message)?).await?;
+        let (items, position) = self.encrypted(&caller, "BatchEncrypt", message).await?;
         let outcomes = items
             .into_iter()
             .map(|item| v1::EncryptOutcome::new(item.map(|item| item.ciphertext).map_err(item_error)))
@@ -64,7 +65,7 @@ impl<H: Host> CryptoService for Api<H> {
         request: Request<v1::BatchDecryptRequest>,
     ) -> Result<Response<v1::BatchDecryptResponse>, Status> {
         let (caller, message) = take(request)?;
-        let (items, position) = self.decrypted(&caller, "BatchDecrypt", parse(message)?).await?;
+        let (items, position) = self.decrypted(&caller, "BatchDecrypt", message).await?;
         let outcomes = items
             .iter()
             .map(|item| match item {
@@ -77,44 +78,35 @@ impl<H: Host> CryptoService for Api<H> {
 }
 
 impl<H: Host> Api<H> {
-    async fn encrypted(
+    async fn encrypted<M>(
         &self,
         caller: &Caller,
         operation: &'static str,
-        asked: Asked<Read>,
-    ) -> Result<Items<Encrypted>, Status> {
-        match self
-            .pipeline
-            .read(caller, operation, &asked.request, asked.floor, sizes(&asked.request))
-            .await?
-        {
+        message: M,
+    ) -> Result<Items<Encrypted>, Status>
+    where
+        Asked<Read>: TryFrom<M, Error = Invalid>,
+    {
+        match self.pipeline.read(caller, operation, Action::Encrypt, message).await? {
             (ReadAnswer::Encrypted(items), position) => Ok((items, position)),
             _ => Err(internal("an encryption was asked for and something else was answered")),
         }
     }
 
-    async fn decrypted(
+    async fn decrypted<M>(
         &self,
         caller: &Caller,
         operation: &'static str,
-        asked: Asked<Read>,
-    ) -> Result<Items<Decrypted>, Status> {
-        match self
-            .pipeline
-            .read(caller, operation, &asked.request, asked.floor, sizes(&asked.request))
-            .await?
-        {
+        message: M,
+    ) -> Result<Items<Decrypted>, Status>
+    where
+        Asked<Read>: TryFrom<M, Error = Invalid>,
+    {
+        match self.pipeline.read(caller, operation, Action::Decrypt, message).await? {
             (ReadAnswer::Decrypted(items), position) => Ok((items, position)),
             _ => Err(internal("a decryption was asked for and something else was answered")),
         }
     }
-}
-
-fn parse<M>(message: M) -> Result<Asked<Read>, Status>
-where
-    Asked<Read>: TryFrom<M, Error = Invalid>,
-{
-    message.try_into().map_err(|invalid: Invalid| Status::from(invalid))
 }
 
 fn only<T>(items: Vec<Result<T, Refusal>>) -> Result<T, Status> {
@@ -127,17 +119,4 @@ fn only<T>(items: Vec<Result<T, Refusal>>) -> Result<T, Status> {
 fn item_error(refusal: Refusal) -> v1::ItemError {
     let reason = refusal.reason().parse().unwrap_or(Reason::Internal);
     v1::ItemError::new(reason, &refusal.to_string())
-}
-
-fn sizes(read: &Read) -> Sizes {
-    let (items, bytes) = match read {
-        Read::Encrypt(encrypt) => {
-            (encrypt.items.len(), encrypt.items.iter().map(|item| item.plaintext.len()).sum::<usize>())
-        }
-        Read::Decrypt(decrypt) => {
-            (decrypt.items.len(), decrypt.items.iter().map(|item| item.ciphertext.len()).sum())
-        }
-        Read::GetKey { .. } | Read::ListKeys { .. } | Read::ListTokens => (0, 0),
-    };
-    Sizes { items: u32::try_from(items).unwrap_or(u32::MAX), bytes_in: bytes as u64 }
 }

@@ -69,7 +69,7 @@ where
     let member = pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
     let serving = member.serving().map_err(Failure::into_status)?;
     let decided = decide_here(&serving, &request.credential, &asked.request, from, deadline).await;
-    let (answer, position) = decided.map_err(Failure::into_status)?;
+    let (answer, position) = decided.map_err(|failure| failure.to_status(Some(member.position())))?;
     let response: R = respond(position, answer).map_err(Failure::into_status)?;
     Ok(response.to_wire())
 }

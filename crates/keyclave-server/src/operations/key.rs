@@ -1,24 +1,24 @@
 //! `KeyService`: keys and their lives.
 
 use keyclave_node::host::Host;
+use keyclave_policy::Action;
 use keyclave_proto::page::key_token;
-use keyclave_proto::request::{Asked, Invalid};
 use keyclave_proto::v1;
 use keyclave_proto::v1::key_service_server::KeyService;
-use keyclave_types::request::Read;
 use keyclave_vault::compute::ReadAnswer;
 use tonic::{Request, Response, Status};
 
 use super::{Api, take};
-use crate::pipeline::{Sizes, internal};
+use crate::pipeline::internal;
 use crate::writing::Rpc;
 
 /// Every write of this service: the same way for all of them.
 macro_rules! write {
-    ($self:ident, $request:ident, $operation:literal) => {{
+    ($self:ident, $request:ident, $operation:literal, $action:ident) => {{
         let (caller, message) = take($request)?;
-        let rpc = Rpc { path: concat!("/keyclave.v1.KeyService/", $operation), operation: $operation };
-        Ok(Response::new($self.pipeline.write(&caller, rpc, message).await?))
+        let path = concat!("/keyclave.v1.KeyService/", $operation);
+        let rpc = Rpc { path, operation: $operation, action: Action::$action };
+        Ok(Response::new($self.pipeline.write(caller, rpc, message).await?))
     }};
 }
 
@@ -28,7 +28,7 @@ impl<H: Host> KeyService for Api<H> {
         &self,
         request: Request<v1::CreateKeyRequest>,
     ) -> Result<Response<v1::CreateKeyResponse>, Status> {
-        write!(self, request, "CreateKey")
+        write!(self, request, "CreateKey", CreateKey)
     }
 
     async fn get_key(
@@ -36,8 +36,7 @@ impl<H: Host> KeyService for Api<H> {
         request: Request<v1::GetKeyRequest>,
     ) -> Result<Response<v1::GetKeyResponse>, Status> {
         let (caller, message) = take(request)?;
-        let asked: Asked<Read> = message.try_into().map_err(|invalid: Invalid| Status::from(invalid))?;
-        match self.pipeline.read(&caller, "GetKey", &asked.request, asked.floor, Sizes::default()).await? {
+        match self.pipeline.read(&caller, "GetKey", Action::GetKey, message).await? {
             (ReadAnswer::Key(key), position) => Ok(Response::new(v1::GetKeyResponse {
                 position: Some(position.into()),
                 key: Some((&key).into()),
@@ -51,8 +50,7 @@ impl<H: Host> KeyService for Api<H> {
         request: Request<v1::ListKeysRequest>,
     ) -> Result<Response<v1::ListKeysResponse>, Status> {
         let (caller, message) = take(request)?;
-        let asked: Asked<Read> = message.try_into().map_err(|invalid: Invalid| Status::from(invalid))?;
-        match self.pipeline.read(&caller, "ListKeys", &asked.request, asked.floor, Sizes::default()).await? {
+        match self.pipeline.read(&caller, "ListKeys", Action::ListKeys, message).await? {
             (ReadAnswer::Keys { keys, next }, position) => Ok(Response::new(v1::ListKeysResponse {
                 position: Some(position.into()),
                 keys: keys.iter().map(keyclave_proto::answer::summary).collect(),
@@ -66,34 +64,34 @@ impl<H: Host> KeyService for Api<H> {
         &self,
         request: Request<v1::UpdateKeyRequest>,
     ) -> Result<Response<v1::UpdateKeyResponse>, Status> {
-        write!(self, request, "UpdateKey")
+        write!(self, request, "UpdateKey", UpdateKey)
     }
 
     async fn rotate_key(
         &self,
         request: Request<v1::RotateKeyRequest>,
     ) -> Result<Response<v1::RotateKeyResponse>, Status> {
-        write!(self, request, "RotateKey")
+        write!(self, request, "RotateKey", RotateKey)
     }
 
     async fn enable_key(
         &self,
         request: Request<v1::EnableKeyRequest>,
     ) -> Result<Response<v1::EnableKeyResponse>, Status> {
-        write!(self, request, "EnableKey")
+        write!(self, request, "EnableKey", SetKeyEnabled)
     }
 
     async fn disable_key(
         &self,
         request: Request<v1::DisableKeyRequest>,
     ) -> Result<Response<v1::DisableKeyResponse>, Status> {
-        write!(self, request, "DisableKey")
+        write!(self, request, "DisableKey", SetKeyEnabled)
     }
 
     async fn destroy_key_version(
         &self,
         request: Request<v1::DestroyKeyVersionRequest>,
     ) -> Result<Response<v1::DestroyKeyVersionResponse>, Status> {
-        write!(self, request, "DestroyKeyVersion")
+        write!(self, request, "DestroyKeyVersion", DestroyKeyVersion)
     }
 }

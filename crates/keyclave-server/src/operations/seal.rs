@@ -10,7 +10,7 @@ use keyclave_node::host::Host;
 use keyclave_node::member::Member;
 use keyclave_node::unsealing::{GiveError, ShareTaken, UnsealError};
 use keyclave_node::world::RuntimeUnusable;
-use keyclave_policy::{Action, Principal};
+use keyclave_policy::{Action, Permit, Principal};
 use keyclave_proto::peer::v1 as peer;
 use keyclave_proto::reason::Reason;
 use keyclave_proto::request::{Invalid, ResetCeremony, SubmitShare};
@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Api, take};
 use crate::caller::Caller;
+use crate::pipeline::Pipeline;
 use crate::recording::Recording;
 use crate::writing::Rpc;
 
@@ -64,13 +65,16 @@ impl<H: Host> SealService for Api<H> {
             None => here(&member, &submitted).await,
             Some(node) => elsewhere(&member, node, &submitted).await,
         };
-        let now = self.pipeline.now();
-        let draft = match &given {
-            Ok(_) => recording.done(now),
-            Err(status) => recording.refused(now, status),
-        };
-        self.pipeline.record(&member, draft).await?;
-        given.map(Response::new)
+        match given {
+            Ok(given) => {
+                self.pipeline.record(&member, recording.done(self.pipeline.now())).await?;
+                Ok(Response::new(given))
+            }
+            Err(status) => {
+                self.pipeline.record_refusal(&member, &recording, &status).await?;
+                Err(status)
+            }
+        }
     }
 
     async fn reset_ceremony(
@@ -92,13 +96,11 @@ impl<H: Host> SealService for Api<H> {
                 Default::default(),
             )),
         };
-        let now = self.pipeline.now();
-        let draft = match &done {
-            Ok(()) => recording.done(now),
-            Err(status) => recording.refused(now, status),
-        };
-        self.pipeline.record(&member, draft).await?;
-        done?;
+        if let Err(status) = done {
+            self.pipeline.record_refusal(&member, &recording, &status).await?;
+            return Err(status);
+        }
+        self.pipeline.record(&member, recording.done(self.pipeline.now())).await?;
         Ok(Response::new(v1::ResetCeremonyResponse { position: Some(member.position().into()) }))
     }
 
@@ -107,14 +109,18 @@ impl<H: Host> SealService for Api<H> {
         request: Request<v1::SealNodeRequest>,
     ) -> Result<Response<v1::SealNodeResponse>, Status> {
         let (caller, message) = take(request)?;
-        let rpc = Rpc { path: "/keyclave.v1.SealService/SealNode", operation: "SealNode" };
-        Ok(Response::new(self.pipeline.write(&caller, rpc, message).await?))
+        let rpc = Rpc {
+            path: "/keyclave.v1.SealService/SealNode",
+            operation: "SealNode",
+            action: Action::SealNode,
+        };
+        Ok(Response::new(self.pipeline.write(caller, rpc, message).await?))
     }
 
     async fn admit(&self, request: Request<v1::AdmitRequest>) -> Result<Response<v1::AdmitResponse>, Status> {
         let (caller, message) = take(request)?;
-        let rpc = Rpc { path: "/keyclave.v1.SealService/Admit", operation: "Admit" };
-        Ok(Response::new(self.pipeline.write(&caller, rpc, message).await?))
+        let rpc = Rpc { path: "/keyclave.v1.SealService/Admit", operation: "Admit", action: Action::Admit };
+        Ok(Response::new(self.pipeline.write(caller, rpc, message).await?))
     }
 
     async fn get_code(
@@ -122,7 +128,7 @@ impl<H: Host> SealService for Api<H> {
         request: Request<v1::GetCodeRequest>,
     ) -> Result<Response<v1::GetCodeResponse>, Status> {
         let (caller, _) = take(request)?;
-        on_the_machine(&caller, Action::ShowCode)?;
+        on_the_machine(&self.pipeline, &caller, Action::ShowCode, "GetCode").await?;
         let node = self.pipeline.node();
         Ok(Response::new(v1::GetCodeResponse {
             node: node.member().map(|member| member.node().get()).unwrap_or_default(),
@@ -136,30 +142,33 @@ impl<H: Host> SealService for Api<H> {
         request: Request<v1::SealThisNodeRequest>,
     ) -> Result<Response<v1::SealThisNodeResponse>, Status> {
         let (caller, _) = take(request)?;
-        on_the_machine(&caller, Action::SealThisNode)?;
+        on_the_machine(&self.pipeline, &caller, Action::SealThisNode, "SealThisNode").await?;
         let member = self.pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
         let recording =
             Recording::new(&caller, self.pipeline.request_id(), Action::SealThisNode, "SealThisNode");
         self.pipeline.record(&member, recording.done(self.pipeline.now())).await?;
         let position = Some(member.position().into());
+        // Nothing is served any more once this is answered, however long the handover takes.
+        member.withdraw();
         tokio::spawn(async move { member.seal_here().await });
         Ok(Response::new(v1::SealThisNodeResponse { position }))
     }
 }
 
-/// What only the machine's own socket is for. Others learn that, or, without a credential, nothing.
-pub(super) fn on_the_machine(caller: &Caller, action: Action) -> Result<keyclave_policy::Permit, Status> {
-    if !caller.is_local() && caller.bearer.is_none() {
-        return Err(Failure::Refused(keyclave_vault::refusal::Refusal::Unauthenticated).into_status());
+/// What only the machine's own socket is for. Whoever asks from elsewhere with a valid credential learns that, others
+/// nothing; either is on record.
+pub(super) async fn on_the_machine<H: Host>(
+    pipeline: &Pipeline<H>,
+    caller: &Caller,
+    action: Action,
+    operation: &'static str,
+) -> Result<Permit, Status> {
+    if !caller.is_local() {
+        pipeline.ask(caller, action, operation, |_, _| ()).await?;
     }
     let principal = if caller.is_local() { Principal::LocalSocket } else { Principal::Unauthenticated };
-    keyclave_policy::decide(&principal, action, None).map_err(|_| {
-        status(
-            Reason::LocalOnly,
-            "this is done on the machine itself, through its socket",
-            Default::default(),
-        )
-    })
+    keyclave_policy::decide(&principal, action, None)
+        .map_err(|denied| Failure::Refused(denied.into()).into_status())
 }
 
 async fn here<H: Host>(

@@ -68,6 +68,11 @@ impl Server {
         self.stop = Some(stop);
     }
 
+    /// Waits until it ends by itself.
+    pub(crate) async fn wait(&mut self) -> Result<Stopped, RunError> {
+        self.running.take().unwrap().await.unwrap()
+    }
+
     pub(crate) async fn end(&mut self) -> Result<Stopped, RunError> {
         drop(self.stop.take());
         self.running.take().unwrap().await.unwrap()
