@@ -112,6 +112,7 @@ fn failed(error: RunError) -> Failure {
         | RunError::Start(_)
         | RunError::JoinAnswer
         | RunError::Become(_)
+        | RunError::NotServing { .. }
         | RunError::Ended(_) => "",
     };
     Failure::from_error("SERVER", &error).next(next)
