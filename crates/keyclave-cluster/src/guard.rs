@@ -193,7 +193,26 @@ impl Guard {
             return Ok(());
         }
         self.check_against_applied(standing, log, append)?;
+        if self.begins_behind_our_end(standing, log, append)? {
+            // openraft answers Conflict, appends nothing and counts nothing. The entries cannot be judged: who was a
+            // member before them is not known here. A node that joins is asked so first.
+            append.request.entries.clear();
+            return Ok(());
+        }
         self.check_entries(log, append)
+    }
+
+    /// Whether the append follows an entry that this log does not reach. Where it holds another one, openraft may
+    /// have committed that, and would compare nothing.
+    fn begins_behind_our_end(
+        &self,
+        standing: &Standing,
+        log: &impl LogView,
+        append: &Append,
+    ) -> Result<bool, Refused> {
+        let Some(prev) = append.request.prev_log_id else { return Ok(false) };
+        let beyond = standing.applied.is_none_or(|applied| prev.index > applied.index);
+        Ok(beyond && log.log_id(prev.index)?.is_none())
     }
 
     fn check_against_applied(
