@@ -50,17 +50,23 @@ impl<D: Disk> Upkeep<D> {
 
     /// Runs until the log stops.
     pub(crate) async fn run(mut self) {
-        let mut captured = self.machine.watch_captured();
         let mut metrics = self.raft.metrics();
+        // Beside the work and not within it: a checkpoint that waits for a log that has stopped never returns.
+        let error = tokio::select! {
+            biased;
+            error = stopped(&mut metrics) => error,
+            () = self.work() => return,
+        };
+        self.fatal.send_replace(Some(explain(error)));
+    }
+
+    async fn work(&mut self) {
+        let mut captured = self.machine.watch_captured();
         let mut look = tokio::time::interval(Duration::from_millis(LOOK_EVERY_MS));
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                error = stopped(&mut metrics) => {
-                    self.fatal.send_replace(Some(explain(error)));
-                    return;
-                }
                 Ok(()) = captured.changed() => {
                     captured.borrow_and_update();
                     if let Err(error) = self.raft.trigger().snapshot().await {
