@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use keyclave_ledger::disk::{Area, Batch, Disk, DiskError};
+use keyclave_ledger::disk::{Area, Batch, Disk, DiskError, RewriteError};
 
 use super::dice::Dice;
 
@@ -29,6 +29,8 @@ struct State {
     written: Contents,
     /// Batches between the two, in order.
     unsynced: Vec<Batch>,
+    /// Values that were replaced or removed and lie somewhere on a real disk until it is rewritten.
+    remains: Vec<Vec<u8>>,
     lies: bool,
     full: bool,
     fails_next_sync: bool,
@@ -85,6 +87,15 @@ impl MemoryDisk {
         state.written = image.0;
     }
 
+    /// Whether `needle` lies anywhere on it, in what is there or in what was.
+    pub fn holds(&self, needle: &[u8]) -> bool {
+        let state = self.lock();
+        let there = [&state.synced, &state.written].into_iter().flat_map(|contents| contents.values());
+        let values = there.flat_map(BTreeMap::values).chain(&state.remains);
+        !needle.is_empty()
+            && values.into_iter().any(|value| value.windows(needle.len()).any(|at| at == needle))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change under the lock is whole before anything can panic.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
@@ -118,7 +129,8 @@ impl Disk for MemoryDisk {
             let source = io::Error::from(io::ErrorKind::StorageFull);
             return Err(DiskError::Failed { what: "write", source });
         }
-        apply(&mut state.written, batch.clone());
+        let replaced = apply(&mut state.written, batch.clone());
+        state.remains.extend(replaced);
         state.unsynced.push(batch);
         Ok(())
     }
@@ -139,16 +151,29 @@ impl Disk for MemoryDisk {
         }
         Ok(())
     }
+
+    fn rewrite(&self) -> Result<(), RewriteError> {
+        if self.lock().full {
+            return Err(RewriteError::Room { available_bytes: 0, reserve_bytes: 1 });
+        }
+        self.sync()?;
+        self.lock().remains.clear();
+        Ok(())
+    }
 }
 
-fn apply(contents: &mut Contents, batch: Batch) {
+/// Makes the changes of `batch`; the values that it replaces or removes, but for the small named ones.
+fn apply(contents: &mut Contents, batch: Batch) -> Vec<Vec<u8>> {
+    let mut replaced = Vec::new();
     for (area, key, value) in batch.into_changes() {
         let pairs = contents.entry(area).or_default();
-        match value {
+        let before = match value {
             Some(value) => pairs.insert(key, value),
             None => pairs.remove(&key),
         };
+        replaced.extend(before.filter(|_| area != Area::Meta));
     }
+    replaced
 }
 
 #[cfg(test)]
@@ -207,6 +232,24 @@ mod tests {
         disk.crash(&mut Dice::new(1, "crash"));
         put(&disk, 3).unwrap();
         disk.sync().unwrap();
+    }
+
+    #[test]
+    fn what_was_removed_lies_there_until_a_rewriting() {
+        let disk = MemoryDisk::new(false);
+        let mut batch = Batch::default();
+        batch.put(Area::RecordsOdd, &[1], b"sealed".to_vec());
+        disk.write(batch).unwrap();
+        let mut batch = Batch::default();
+        batch.delete(Area::RecordsOdd, &[1]);
+        disk.write(batch).unwrap();
+        disk.sync().unwrap();
+        assert!(disk.holds(b"seal"));
+        disk.set_full(true);
+        assert!(disk.rewrite().is_err() && disk.holds(b"seal"));
+        disk.set_full(false);
+        disk.rewrite().unwrap();
+        assert!(!disk.holds(b"seal"));
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn space(directory: &Path) -> Done {
     writer.ledger.sync()?;
     let per_second = WRITES as f64 / began.elapsed().as_secs_f64();
     let live = writer.ledger.read_everything()?.1.len() as u64 * (BLOB_BYTES as u64 + 24) + 50 * 128 * 400;
-    let on_disk = fs::metadata(directory.join("db"))?.len();
+    let on_disk = fs::metadata(directory.join("store-1/db"))?.len();
     println!(
         "{WRITES} writes in entries of 128, logged, synced and applied: {per_second:.0} a second; \
          {:.1} MB on disk, {:.1} for each live byte",

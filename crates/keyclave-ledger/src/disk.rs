@@ -76,7 +76,31 @@ pub enum DiskError {
     },
 }
 
-/// One node's disk. Every method is quick enough to call where it stands, but [`Disk::sync`].
+/// Why a rewriting did not finish. But for [`RewriteError::Disk`] the disk goes on as it was, and it may be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum RewriteError {
+    /// The disk itself failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// There is not enough room for a second copy beside what is needed to go on.
+    #[error(
+        "{available_bytes} bytes are free, and {reserve_bytes} must stay so while the store is rewritten"
+    )]
+    Room {
+        /// Free, in bytes.
+        available_bytes: u64,
+        /// What must stay free.
+        reserve_bytes: u64,
+    },
+    /// The copy could not be made.
+    #[error("the store's copy could not be written")]
+    Copy(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The copy has taken the store's place, but what was there before could not be removed.
+    #[error("the store was rewritten, but its old files could not be removed")]
+    Remains(#[source] io::Error),
+}
+
+/// One node's disk. Every method is quick enough to call where it stands, but [`Disk::sync`] and [`Disk::rewrite`].
 ///
 /// Of what was written and not synced, a crash leaves the first so many batches: a batch is never there without
 /// those before it. No key may be another key of its area with a zero byte and more after it.
@@ -91,6 +115,9 @@ pub trait Disk: Send + Sync + 'static {
     fn write(&self, batch: Batch) -> Result<(), DiskError>;
     /// Returns once everything written before is durable.
     fn sync(&self) -> Result<(), DiskError>;
+    /// Copies everything that is there to a fresh place and leaves the old one, while reading and writing go on.
+    /// Returns once no file of this disk holds anything any more that was replaced or removed before the call.
+    fn rewrite(&self) -> Result<(), RewriteError>;
 }
 
 /// Removes every key of `area`, in batches.

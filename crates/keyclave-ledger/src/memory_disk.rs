@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::disk::{Area, Batch, Disk, DiskError, Pair};
+use crate::disk::{Area, Batch, Disk, DiskError, Pair, RewriteError};
 
 type Pairs = BTreeMap<(Area, Vec<u8>), Vec<u8>>;
 
@@ -86,6 +86,10 @@ impl Disk for MemoryDisk {
         let mut pairs = self.pairs.lock().unwrap();
         pairs.1 = pairs.0.clone();
         Ok(())
+    }
+
+    fn rewrite(&self) -> Result<(), RewriteError> {
+        Ok(self.sync()?)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use keyclave_ledger::disk::{Area, Batch, Disk, DiskError};
+use keyclave_ledger::disk::{Area, Batch, Disk, DiskError, RewriteError};
 
 type Pairs = BTreeMap<(Area, Vec<u8>), Vec<u8>>;
 type Change = (Area, Vec<u8>, Option<Vec<u8>>);
@@ -92,5 +92,9 @@ impl Disk for TestDisk {
             make(&mut state.durable, change);
         }
         Ok(())
+    }
+
+    fn rewrite(&self) -> Result<(), RewriteError> {
+        Ok(self.sync()?)
     }
 }

@@ -2,6 +2,7 @@
 
 use tempfile::TempDir;
 
+use super::store::{PART_BYTES, PARTS_MAX, SEGMENT_BYTES, part_key};
 use super::*;
 
 fn open(directory: &TempDir) -> SledDisk {
@@ -54,7 +55,7 @@ fn no_page_leaves_the_file_that_a_sync_covers() {
         }
     }
     disk.sync().unwrap();
-    assert_eq!(fs::read_dir(directory.path().join("blobs")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(directory.path().join("store-1/blobs")).unwrap().count(), 0);
 }
 
 #[test]
@@ -62,13 +63,13 @@ fn a_page_that_left_the_file_all_the_same_is_synced_once() {
     let directory = TempDir::new().unwrap();
     let disk = open(&directory);
     // As sled would do it: one value of more than a quarter of a segment.
-    let large = disk.database.open_tree("large").unwrap();
+    let large = disk.store.read().unwrap().database.open_tree("large").unwrap();
     large.insert("k", vec![7; SEGMENT_BYTES]).unwrap();
     disk.sync().unwrap();
-    let synced = disk.pages.synced.lock().unwrap().clone();
+    let synced = disk.store.read().unwrap().pages.synced.lock().unwrap().clone();
     assert_eq!(synced.len(), 1);
     disk.sync().unwrap();
-    assert_eq!(*disk.pages.synced.lock().unwrap(), synced);
+    assert_eq!(*disk.store.read().unwrap().pages.synced.lock().unwrap(), synced);
 }
 
 #[test]
@@ -86,9 +87,11 @@ fn after_a_failed_sync_nothing_is_written_or_synced_any_more() {
     let mut disk = open(&directory);
     put(&disk, Area::Meta, b"k", b"v".to_vec()).unwrap();
     // A device that cannot be synced, in the place of the file.
-    let file = std::mem::replace(&mut disk.file, File::open("/dev/null").unwrap());
+    let store = Arc::get_mut(disk.store.get_mut().unwrap()).unwrap();
+    let file = std::mem::replace(&mut store.file, File::open("/dev/null").unwrap());
     assert!(matches!(disk.sync(), Err(DiskError::Sync { source: Some(_) })));
-    disk.file = file;
+    let store = Arc::get_mut(disk.store.get_mut().unwrap()).unwrap();
+    store.file = file;
     assert!(matches!(disk.sync(), Err(DiskError::Sync { source: None })));
     assert!(matches!(put(&disk, Area::Meta, b"k", b"w".to_vec()), Err(DiskError::Sync { source: None })));
     assert_eq!(disk.read(Area::Meta, b"k").unwrap(), Some(b"v".to_vec()));
@@ -108,10 +111,10 @@ fn a_lost_or_misplaced_part_is_damage_and_not_a_shorter_value() {
     let directory = TempDir::new().unwrap();
     let disk = open(&directory);
     put(&disk, Area::Meta, b"k", vec![1; 3 * PART_BYTES]).unwrap();
-    disk.tree.remove(part_key(Area::Meta, b"k", 1)).unwrap();
+    disk.store.read().unwrap().tree.remove(part_key(Area::Meta, b"k", 1)).unwrap();
     assert!(matches!(disk.read(Area::Meta, b"k"), Err(DiskError::Damaged { .. })));
     assert!(matches!(disk.range(Area::Meta, b"", 9), Err(DiskError::Damaged { .. })));
-    disk.tree.remove(part_key(Area::Meta, b"k", 0)).unwrap();
+    disk.store.read().unwrap().tree.remove(part_key(Area::Meta, b"k", 0)).unwrap();
     assert!(matches!(disk.range(Area::Meta, b"", 9), Err(DiskError::Damaged { .. })));
     assert!(matches!(disk.last(Area::Meta), Err(DiskError::Damaged { .. })));
 }
@@ -123,7 +126,7 @@ fn golden_keys_and_values_stay() {
     let value: Vec<u8> = [vec![1; PART_BYTES], vec![2]].concat();
     put(&disk, Area::Log, &258_u64.to_be_bytes(), value).unwrap();
     put(&disk, Area::Meta, b"m", vec![]).unwrap();
-    let stored: Vec<_> = disk.tree.iter().map(|pair| pair.unwrap()).collect();
+    let stored: Vec<_> = disk.store.read().unwrap().tree.iter().map(|pair| pair.unwrap()).collect();
     let stored: Vec<(&[u8], &[u8])> = stored.iter().map(|(key, value)| (&key[..], &value[..])).collect();
     let first = [vec![2], vec![1; PART_BYTES]].concat();
     let expected: [(&[u8], &[u8]); 3] = [
