@@ -4,7 +4,7 @@ mod join;
 mod status;
 
 pub use join::{JoinNode, JoinTicket, JoinTicketError, Joined};
-pub use status::{ClockState, ClusterStatus, Member, MemberHealth, MemberRole};
+pub use status::{ClockDoubt, ClockState, ClusterStatus, Member, MemberHealth, MemberRole};
 
 use keyclave_proto::request::Invalid;
 use keyclave_proto::v1;

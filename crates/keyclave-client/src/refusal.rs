@@ -91,6 +91,9 @@ fn advice(reason: Reason) -> &'static str {
         }
         Reason::OtherGeneration => "the cluster was restored; start the client anew and read again",
         Reason::ClockDoubtful => "check the machines' clocks, then `keyclave operator accept-time`",
+        Reason::TimeBackwards => {
+            "accept a time that is not behind the cluster's; `keyclave operator status` shows it"
+        }
         Reason::KeyNotFound => "check the name with `keyclave key list`, and what the token may see",
         Reason::KeyExists => "choose another name",
         Reason::KeyDisabled => "enable it with `keyclave key enable`",

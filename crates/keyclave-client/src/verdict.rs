@@ -135,6 +135,7 @@ fn of_reason(reason: Reason) -> Verdict {
         | Reason::NoSuccessor
         | Reason::AnchorBackwards
         | Reason::Horizon
+        | Reason::TimeBackwards
         | Reason::RecordExists
         | Reason::RecordLost => Verdict::Final,
     }

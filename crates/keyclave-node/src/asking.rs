@@ -11,11 +11,13 @@ use keyclave_proto::peer::v1 as wire;
 use keyclave_proto::peer::v1::forward_service_client::ForwardServiceClient;
 use keyclave_types::ids::NodeId;
 use keyclave_types::position::Generation;
+use keyclave_types::time::UnixMillis;
 use tokio::time::Instant;
 
 use crate::confirmer::{ConfirmError, Confirmed};
 use crate::host::Host;
 use crate::member::Member;
+use crate::timekeeping::TimeDoubt;
 
 /// How long one question to the leader may take.
 const QUESTION_MS_MAX: u64 = 1_000;
@@ -71,6 +73,15 @@ async fn ask_leader<H: Host>(member: &Member<H>, leader: NodeId) -> Result<Confi
         .call(limit, |channel| async move { ForwardServiceClient::new(channel).confirm(request).await })
         .await
         .map_err(|_| unreached())?;
+    let said = match answer.doubt {
+        None => Ok(UnixMillis(answer.clock_unix_ms)),
+        Some(wire::ClockDoubt { since_unix_ms, ahead_ms }) => {
+            Err(TimeDoubt { node: leader, since: UnixMillis(since_unix_ms), ahead_ms })
+        }
+    };
+    if let Ok(unsealed) = member.unsealed() {
+        unsealed.time.heard(said);
+    }
     Ok(Confirmation {
         generation: Generation(answer.generation),
         index: answer.index,

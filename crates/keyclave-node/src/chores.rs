@@ -1,5 +1,5 @@
 //! What runs while a node is unsealed: it keeps its view at the ledger's heels and its trail in keys, and as leader it
-//! rotates what is due and makes caught-up learners voters.
+//! keeps the time, rotates what is due and makes caught-up learners voters.
 
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
@@ -8,6 +8,8 @@ use std::time::Duration;
 use keyclave_audit::record::Target;
 use keyclave_cluster::members::Role;
 use keyclave_policy::{Action, Principal};
+use keyclave_types::time::UnixMillis;
+use keyclave_vault::occasion::Now;
 use keyclave_vault::refusal::{Refusal, Refused};
 use keyclave_vault::rotation::{self, Due, DueWork, Worked};
 use tokio::time::Instant;
@@ -16,7 +18,7 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::member::Member;
 use crate::noting::Act;
-use crate::unsealed::Unsealed;
+use crate::timekeeping::Asked;
 
 /// How often there is work to look for; what is due is done within a second.
 const ROUND_MS: u64 = 250;
@@ -32,6 +34,7 @@ const YOUNG_LOG_ENTRIES: u64 = 16 * LAG_ENTRIES_MAX;
 /// Works until the node is sealed or gone.
 pub(crate) async fn work<H: Host>(member: Weak<Member<H>>) {
     let mut failing = false;
+    let mut asked = Asked::default();
     loop {
         tokio::time::sleep(Duration::from_millis(ROUND_MS)).await;
         let Some(member) = member.upgrade() else { return };
@@ -50,8 +53,13 @@ pub(crate) async fn work<H: Host>(member: Weak<Member<H>>) {
             }
         }
         // Nothing is decided before the ceremony that unsealed this node has lifted what it was sealed by.
-        if member.cluster.leadership().mine.is_some() && !unsealed.marked.load(Ordering::Acquire) {
-            member.rotate_what_is_due(deadline).await;
+        let leading = member.cluster.leadership().mine;
+        if let Some(leader) = leading.filter(|_| !unsealed.marked.load(Ordering::Acquire)) {
+            // Whatever falls due falls due by a time that the others were asked for.
+            member.keep_time(leader, &mut asked, deadline).await;
+            if asked.has(leader) {
+                member.rotate_what_is_due(deadline).await;
+            }
             member.promote_learners(deadline).await;
             member.finish_removals(deadline).await;
         }
@@ -124,11 +132,12 @@ impl<H: Host> Member<H> {
     }
 
     fn due(&self) -> Result<Vec<DueWork>, Failure> {
-        let view = self.unsealed()?.keeper.latest()?;
-        let now = Unsealed::<H::Disk>::now(&view, self.clock());
-        Ok(match now {
-            keyclave_vault::occasion::Now::Trusted(now) => rotation::due(&view, now, DUE_PER_ROUND),
-            keyclave_vault::occasion::Now::Doubtful(_) => Vec::new(),
+        let unsealed = self.unsealed()?;
+        let view = unsealed.keeper.latest()?;
+        Ok(match unsealed.now(&view, self.clock()) {
+            Now::Trusted(now) => rotation::due(&view, now, DUE_PER_ROUND),
+            // Nothing falls due; what does not ask the time goes on.
+            Now::Doubtful(_) => rotation::due(&view, UnixMillis::default(), DUE_PER_ROUND),
         })
     }
 

@@ -18,7 +18,6 @@ use crate::confirmer::ConfirmError;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::member::Member;
-use crate::unsealed::Unsealed;
 
 /// How often one request is decided before it is given up as contended.
 const DECISIONS_MAX: usize = 16;
@@ -53,7 +52,7 @@ impl<H: Host> Member<H> {
             }
             let leader = self.cluster.leadership().mine.ok_or(Failure::NoLeader)?;
             let view = unsealed.keeper.latest()?;
-            let now = Unsealed::<H::Disk>::now(&view, self.clock());
+            let now = unsealed.now(&view, self.clock());
             let occasion = Occasion { now, leader, arrived_at };
             let decided_over = view.position();
             match decide(&view, &occasion, &mut entropy) {

@@ -33,6 +33,7 @@ pub mod confirmer;
 pub mod failure;
 pub mod keeper;
 pub mod services;
+pub mod timekeeping;
 
 mod asking;
 mod certificate;

@@ -80,7 +80,7 @@ impl<H: Host> Serving<H> {
 
     /// The time that decides over `view`.
     pub fn now(&self, view: &View) -> Now {
-        Unsealed::<H::Disk>::now(view, self.member.clock())
+        self.unsealed.now(view, self.member.clock())
     }
 
     /// Begins a confirmation: it covers everything acknowledged before this call.

@@ -16,6 +16,7 @@ use keyclave_vault::view::View;
 
 use crate::confirmer::Confirmer;
 use crate::keeper::Keeper;
+use crate::timekeeping::Timekeeper;
 
 /// See the module's page.
 pub(crate) struct Unsealed<D> {
@@ -23,6 +24,7 @@ pub(crate) struct Unsealed<D> {
     pub(crate) keeper: Keeper<D>,
     pub(crate) confirmer: Confirmer,
     pub(crate) uses: ReservedUses,
+    pub(crate) time: Timekeeper,
     /// An operator's seal mark stands, and the ceremony that unsealed this node has not lifted it yet.
     pub(crate) marked: AtomicBool,
     /// The leader's digest and this node's were equal at some index since the view was opened.
@@ -30,9 +32,9 @@ pub(crate) struct Unsealed<D> {
 }
 
 impl<D: Disk> Unsealed<D> {
-    /// The time that decides, as of `view`: a node's clock, but never before what the ledger has seen.
-    pub(crate) fn now(view: &View, clock: UnixMillis) -> Now {
-        Now::Trusted(view.cluster_time().map_or(clock, |seen| seen.max(clock)))
+    /// The time that decides, as of `view`, when this node's clock shows `clock`.
+    pub(crate) fn now(&self, view: &View, clock: UnixMillis) -> Now {
+        self.time.now(view.cluster_time(), clock)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::keeper::{Keeper, KeeperError};
 use crate::member::Member;
+use crate::timekeeping::Timekeeper;
 use crate::unsealed::{ReservedUses, Unsealed};
 
 /// How long a ceremony waits until the seal record is confirmed as the current one.
@@ -158,6 +159,7 @@ impl<H: Host> Member<H> {
             keeper,
             confirmer,
             uses: ReservedUses::default(),
+            time: Timekeeper::new(self.local.node),
             marked: AtomicBool::new(marked),
             agreed: AtomicBool::new(false),
         })));

@@ -196,6 +196,8 @@ reasons! {
     AnchorBackwards = "ANCHOR_BACKWARDS" => FailedPrecondition,
     /// The horizon of request ids only rises, and never above what is applied.
     Horizon = "HORIZON" => FailedPrecondition,
+    /// The cluster's time never goes back.
+    TimeBackwards = "TIME_BACKWARDS" => FailedPrecondition,
     /// A record of this name exists.
     RecordExists = "RECORD_EXISTS" => AlreadyExists,
     /// A record that this depends on is missing or does not open.

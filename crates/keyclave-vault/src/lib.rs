@@ -27,6 +27,8 @@ pub mod join;
 pub mod rotation;
 pub mod upkeep;
 
+pub mod time;
+
 pub mod occasion;
 pub mod reads;
 pub mod refusal;

@@ -5,6 +5,7 @@ use keyclave_policy::{Denied, Missing};
 use keyclave_types::ids::NodeId;
 use keyclave_types::key::Version;
 use keyclave_types::request::TokenId;
+use keyclave_types::time::UnixMillis;
 
 use crate::reads::ReadSet;
 
@@ -238,6 +239,14 @@ pub enum Refusal {
         /// Where it was to be put.
         found: u64,
     },
+    /// The cluster's time never goes back.
+    #[error("the cluster's time is {recorded} already and cannot become {found}")]
+    TimeBackwards {
+        /// Where it stands.
+        recorded: UnixMillis,
+        /// What was to be accepted.
+        found: UnixMillis,
+    },
     /// A record of this name exists.
     #[error("the record exists")]
     RecordExists,
@@ -296,6 +305,7 @@ impl Refusal {
             Self::NotAdmitted | Self::RejoinOff => "NOT_ADMITTED",
             Self::AnchorBackwards { .. } => "ANCHOR_BACKWARDS",
             Self::Horizon { .. } => "HORIZON",
+            Self::TimeBackwards { .. } => "TIME_BACKWARDS",
             Self::RecordExists => "RECORD_EXISTS",
             Self::RecordLost => "RECORD_LOST",
         }

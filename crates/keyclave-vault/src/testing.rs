@@ -2,6 +2,7 @@
 
 mod access;
 mod ciphertexts;
+mod clocks;
 mod founding;
 mod goldens;
 mod histories;

@@ -33,6 +33,19 @@ pub struct ClusterStatus {
     pub server_version: String,
     /// What lets restarted nodes in.
     pub admission: AdmissionPolicy,
+    /// Whose clocks are not where the time should be, as far as the asked node knows.
+    pub clock_doubts: Vec<ClockDoubt>,
+}
+
+/// A clock that has jumped, and on which no quorum of clocks agrees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClockDoubt {
+    /// At which node.
+    pub node: NodeId,
+    /// Since when, by the time that it was then.
+    pub since: UnixMillis,
+    /// By how many milliseconds it is ahead; negative if it is behind.
+    pub ahead_ms: i64,
 }
 
 /// One member.
@@ -88,6 +101,7 @@ impl TryFrom<v1::GetClusterStatusResponse> for ClusterStatus {
         let (clock, policy) = (response.clock(), response.admission_policy());
         let members = response.members.into_iter().map(Member::try_from).collect::<Result<_, _>>()?;
         let health = response.health.into_iter().map(MemberHealth::try_from).collect::<Result<_, _>>()?;
+        let doubts = response.clock_doubts.into_iter().map(ClockDoubt::try_from).collect::<Result<_, _>>()?;
         Ok(Self {
             cluster: ClusterId::from_bytes(wire::bytes(&response.cluster_id, "cluster_id")?),
             node: wire::node(response.node, "node")?,
@@ -99,6 +113,7 @@ impl TryFrom<v1::GetClusterStatusResponse> for ClusterStatus {
             time: UnixMillis(response.time_unix_ms),
             server_version: response.server_version,
             admission: AdmissionPolicy::of(policy),
+            clock_doubts: doubts,
         })
     }
 }
@@ -126,6 +141,15 @@ impl TryFrom<v1::MemberHealth> for MemberHealth {
             keyed: health.keyed,
             matched_index: health.matched_index,
         })
+    }
+}
+
+impl TryFrom<v1::ClockDoubt> for ClockDoubt {
+    type Error = Invalid;
+
+    fn try_from(doubt: v1::ClockDoubt) -> Result<Self, Invalid> {
+        let v1::ClockDoubt { node, since_unix_ms, ahead_ms } = doubt;
+        Ok(Self { node: wire::node(node, "clock_doubts.node")?, since: UnixMillis(since_unix_ms), ahead_ms })
     }
 }
 

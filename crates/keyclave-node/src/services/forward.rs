@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::member::Member;
+use crate::timekeeping::TimeDoubt;
 
 /// How long a piece of upkeep may take here.
 const UPKEEP_MS_MAX: u64 = 2_500;
@@ -74,12 +75,17 @@ impl<H: Host> ForwardService for ForwardDoor<H> {
             LeaderError::NotLeader { .. } | LeaderError::NoQuorum => Failure::NoLeader.into_status(),
             LeaderError::Stopped => ending(),
         })?;
+        let said = member.said_time().map_err(Failure::into_status)?;
         Ok(Response::new(wire::ConfirmResponse {
             generation: confirmation.generation.0,
             index: confirmation.index,
             digest_index: confirmation.digest_index,
             digest: confirmation.digest.0.to_vec(),
-            clock_unix_ms: member.clock().0,
+            clock_unix_ms: said.map_or(0, |at| at.0),
+            doubt: said.err().map(|TimeDoubt { since, ahead_ms, .. }| wire::ClockDoubt {
+                since_unix_ms: since.0,
+                ahead_ms,
+            }),
         }))
     }
 

@@ -9,6 +9,7 @@ use keyclave_node::joining::{JoinAsk, first_entry_bytes};
 use keyclave_node::member::Member;
 use keyclave_node::members::KnownMember;
 use keyclave_node::serving::Serving;
+use keyclave_node::timekeeping::TimeDoubt;
 use keyclave_policy::{Action, Permit};
 use keyclave_proto::answer::{MemberDescription, MemberRole};
 use keyclave_proto::message::WireMessage;
@@ -20,8 +21,9 @@ use keyclave_proto::v1;
 use keyclave_proto::v1::cluster_service_server::ClusterService;
 use keyclave_types::ids::NodeId;
 use keyclave_types::position::Position;
+use keyclave_vault::occasion::Now;
 use keyclave_vault::reads::ReadSet;
-use keyclave_vault::records::cluster::RejoinPolicy;
+use keyclave_vault::records::cluster::{RejoinPolicy, RejoinRules};
 use keyclave_vault::refusal::{Refusal, Refused};
 use keyclave_vault::view::View;
 use tokio::time::Instant;
@@ -76,10 +78,12 @@ impl<H: Host> ClusterService for Api<H> {
         request: Request<v1::GetClusterStatusRequest>,
     ) -> Result<Response<v1::GetClusterStatusResponse>, Status> {
         let (caller, _) = take(request)?;
-        let ((), position) =
-            self.pipeline.ask(&caller, Action::ClusterStatus, "GetClusterStatus", |_, _| ()).await?;
+        let rejoin = |view: &View, _: &Permit| view.rejoin_rules();
+        let (rejoin, position) =
+            self.pipeline.ask(&caller, Action::ClusterStatus, "GetClusterStatus", rejoin).await?;
         let member = self.pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
-        Ok(Response::new(cluster_status(&member, position, self.pipeline.now().0)))
+        let time = member.judged_time().map_err(Failure::into_status)?;
+        Ok(Response::new(cluster_status(&member, position, time, rejoin)))
     }
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
@@ -373,7 +377,23 @@ fn described(known: &KnownMember) -> MemberDescription {
     }
 }
 
-fn cluster_status<H: Host>(member: &Member<H>, position: Position, now: u64) -> v1::GetClusterStatusResponse {
+fn cluster_status<H: Host>(
+    member: &Member<H>,
+    position: Position,
+    time: Now,
+    rejoin: Option<RejoinRules>,
+) -> v1::GetClusterStatusResponse {
+    let doubts = member.time_doubts().into_iter();
+    let clock = match time {
+        Now::Trusted(_) => v1::ClockState::Steady,
+        Now::Doubtful(_) => v1::ClockState::Jumped,
+    };
+    let admission = match rejoin.map(|rules| rules.policy) {
+        None => v1::AdmissionPolicy::Unspecified,
+        Some(RejoinPolicy::Strict) => v1::AdmissionPolicy::Strict,
+        Some(RejoinPolicy::Members) => v1::AdmissionPolicy::Members,
+        Some(RejoinPolicy::Off) => v1::AdmissionPolicy::Off,
+    };
     let (leader, term) = member.leader();
     let known = member.known_members();
     v1::GetClusterStatusResponse {
@@ -392,9 +412,16 @@ fn cluster_status<H: Host>(member: &Member<H>, position: Position, now: u64) -> 
                 matched_index: None,
             })
             .collect(),
-        clock: v1::ClockState::Steady.into(),
-        time_unix_ms: now,
+        clock: clock.into(),
+        time_unix_ms: time.noted().0,
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
-        admission_policy: v1::AdmissionPolicy::Unspecified.into(),
+        admission_policy: admission.into(),
+        clock_doubts: doubts
+            .map(|TimeDoubt { node, since, ahead_ms }| v1::ClockDoubt {
+                node: node.get(),
+                since_unix_ms: since.0,
+                ahead_ms,
+            })
+            .collect(),
     }
 }

@@ -9,9 +9,12 @@ use crate::records::cluster::ClusterTime;
 use crate::refusal::Refusal;
 
 pub(super) fn accept_time(draft: &mut Draft<'_>, time: UnixMillis) -> Result<WriteAnswer, Refusal> {
-    let found = draft.reader.get::<ClusterTime>(&RecordName::ClusterTime);
-    if found.is_none_or(|found| found.at < time) {
-        draft.put(&ClusterTime { at: time });
+    match draft.reader.get::<ClusterTime>(&RecordName::ClusterTime).map(|found| found.at) {
+        Some(recorded) if recorded > time => Err(Refusal::TimeBackwards { recorded, found: time }),
+        Some(recorded) if recorded == time => Ok(WriteAnswer::Done),
+        Some(_) | None => {
+            draft.put(&ClusterTime { at: time });
+            Ok(WriteAnswer::Done)
+        }
     }
-    Ok(WriteAnswer::Done)
 }

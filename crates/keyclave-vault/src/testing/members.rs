@@ -235,6 +235,8 @@ fn the_clusters_time_never_goes_back() {
     ledger.now = Now::Doubtful(START);
     ledger.write(WriteKind::AcceptTime { time: START.after(30) }).unwrap();
     assert_eq!(ledger.view.cluster_time(), Some(START.after(30)));
+    let back = Refusal::TimeBackwards { recorded: START.after(30), found: START.after(29) };
+    assert_eq!(ledger.write(WriteKind::AcceptTime { time: START.after(29) }).unwrap_err(), back);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! `keyclave operator status`: what everybody may see of the seals, and, for whoever may, of leader and members.
 
-use keyclave_client::cluster::{AdmissionPolicy, ClockState, ClusterStatus};
+use keyclave_client::cluster::{AdmissionPolicy, ClockDoubt, ClockState, ClusterStatus};
 use keyclave_client::error::ReadError;
 use keyclave_client::seal::{NodeSeal, RestartKey, SealState, SealStatus};
 use keyclave_types::ids::NodeId;
+use keyclave_types::time::Span;
 use serde_json::{Value, json};
 
 use super::members::role;
@@ -133,11 +134,7 @@ fn attention(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<
         if cluster.leader.is_none() {
             lines.push("no leader is known; writes wait".to_owned());
         }
-        if cluster.clock == ClockState::Jumped {
-            lines.push(
-                "time has jumped: rotation and expiry wait; `keyclave operator accept-time`".to_owned(),
-            );
-        }
+        lines.extend(cluster.clock_doubts.iter().map(doubt));
     }
     lines.extend(hidden.map(|why| format!("leader and members are not shown: {why}")));
     lines
@@ -154,6 +151,7 @@ fn object(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<&st
         "term": cluster.map(|cluster| cluster.term),
         "time": cluster.map(|cluster| cluster.time.to_string()),
         "clock": cluster.map(|cluster| clock(cluster.clock)),
+        "clock_doubts": cluster.map(|cluster| cluster.clock_doubts.iter().map(doubt_json).collect::<Vec<_>>()),
         "admission": cluster.map(|cluster| admission(cluster.admission)),
         "threshold": seal.threshold.map(|threshold| threshold.needed()),
         "shares": seal.threshold.map(|threshold| threshold.shares()),
@@ -208,6 +206,20 @@ fn restart_key(key: RestartKey) -> &'static str {
     }
 }
 
+fn doubt(doubt: &ClockDoubt) -> String {
+    let ClockDoubt { node, since, ahead_ms } = doubt;
+    let by = Span { ms: ahead_ms.unsigned_abs() / 1_000 * 1_000 };
+    let side = if *ahead_ms < 0 { "behind" } else { "ahead" };
+    format!(
+        "time is not trusted since {since}, by node {node}: its clock is {by} {side}, so rotation and expiry wait there; \
+         set that clock, or `keyclave operator accept-time`"
+    )
+}
+
+fn doubt_json(doubt: &ClockDoubt) -> Value {
+    json!({ "node": doubt.node.get(), "since": doubt.since.to_string(), "ahead_ms": doubt.ahead_ms })
+}
+
 fn clock(clock: ClockState) -> &'static str {
     match clock {
         ClockState::Unknown => "unknown",
@@ -227,6 +239,8 @@ fn admission(policy: AdmissionPolicy) -> &'static str {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use keyclave_types::time::UnixMillis;
+
     use crate::arguments::Output;
 
     /// Nodes from 1 on in these states.
@@ -261,6 +275,34 @@ pub(super) mod tests {
         let shown = shown(&status(&[SealState::Sealed]), None, None);
         assert_eq!(shown.status(), 2);
         assert!(shown.render(Output::Text).contains("keyclave operator unseal"));
+    }
+
+    #[test]
+    fn a_clock_that_is_not_trusted_is_named_with_since_when_and_by_how_much() {
+        let doubtful = |ahead_ms| ClusterStatus {
+            cluster: keyclave_types::ids::ClusterId::from_bytes([1; 16]),
+            node: NodeId::new(1).unwrap(),
+            leader: NodeId::new(2),
+            term: 3,
+            members: Vec::new(),
+            health: Vec::new(),
+            clock: ClockState::Steady,
+            time: UnixMillis(0),
+            server_version: "0.1.0".to_owned(),
+            admission: AdmissionPolicy::Strict,
+            clock_doubts: vec![ClockDoubt { node: NodeId::new(2).unwrap(), since: UnixMillis(0), ahead_ms }],
+        };
+        let seal = status(&[SealState::Unsealed]);
+        for (ahead_ms, said) in [(7_200_900, "2h ahead"), (-90_000, "90s behind")] {
+            let shown = shown(&seal, Some(&doubtful(ahead_ms)), None);
+            let text = shown.render(Output::Text);
+            let expected =
+                format!("not trusted since 1970-01-01T00:00:00.000Z, by node 2: its clock is {said}");
+            assert!(text.contains(&expected), "{}", *text);
+            let object: Value = serde_json::from_str(&shown.render(Output::Json)).unwrap();
+            let doubt = json!([{ "node": 2, "since": "1970-01-01T00:00:00.000Z", "ahead_ms": ahead_ms }]);
+            assert_eq!(object["clock_doubts"], doubt);
+        }
     }
 
     #[test]
