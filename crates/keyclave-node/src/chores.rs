@@ -1,5 +1,5 @@
-//! What runs while a node is unsealed: it keeps its view at the ledger's heels and its trail in keys, and as leader it
-//! keeps the time, rotates what is due and makes caught-up learners voters.
+//! What runs while a node is unsealed: it keeps its view at the ledger's heels and its trail in keys and on record, and
+//! as leader it keeps the time, forgets old requests, rotates what is due and makes caught-up learners voters.
 
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
@@ -15,6 +15,7 @@ use keyclave_vault::rotation::{self, Due, DueWork, Worked};
 use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::forgetting::Forgetting;
 use crate::host::Host;
 use crate::member::Member;
 use crate::noting::Act;
@@ -35,6 +36,7 @@ const YOUNG_LOG_ENTRIES: u64 = 16 * LAG_ENTRIES_MAX;
 pub(crate) async fn work<H: Host>(member: Weak<Member<H>>) {
     let mut failing = false;
     let mut asked = Asked::default();
+    let mut forgetting = Forgetting::new();
     loop {
         tokio::time::sleep(Duration::from_millis(ROUND_MS)).await;
         let Some(member) = member.upgrade() else { return };
@@ -53,8 +55,13 @@ pub(crate) async fn work<H: Host>(member: Weak<Member<H>>) {
             }
         }
         // Nothing is decided before the ceremony that unsealed this node has lifted what it was sealed by.
+        if unsealed.marked.load(Ordering::Acquire) {
+            continue;
+        }
         let leading = member.cluster.leadership().mine;
-        if let Some(leader) = leading.filter(|_| !unsealed.marked.load(Ordering::Acquire)) {
+        member.anchor_trail(&mut forgetting, deadline).await;
+        member.forget_requests(&mut forgetting, leading.is_some(), deadline).await;
+        if let Some(leader) = leading {
             // Whatever falls due falls due by a time that the others were asked for.
             member.keep_time(leader, &mut asked, deadline).await;
             if asked.has(leader) {

@@ -40,6 +40,7 @@ mod certificate;
 mod chores;
 mod deciding;
 mod directory;
+mod forgetting;
 mod keys;
 mod maintaining;
 mod noting;

@@ -27,6 +27,7 @@ pub mod join;
 pub mod rotation;
 pub mod upkeep;
 
+pub mod horizon;
 pub mod time;
 
 pub mod occasion;

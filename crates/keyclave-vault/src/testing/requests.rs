@@ -71,8 +71,17 @@ fn below_the_horizon_outcomes_are_forgotten_and_ids_refused() {
     let Ok(Decision::Propose(decided)) = ledger.decide_as(&root, &late) else { panic!("refused") };
     ledger.upkeep(&Upkeep::RaiseHorizon { index: horizon }).unwrap();
     assert!(matches!(ledger.apply(&decided.transaction), TransactionOutcome::Conflict(_)));
-    assert_eq!(ledger.upkeep(&Upkeep::ForgetRequests), Ok(UpkeepAnswer::Forgotten { requests: 1 }));
-    assert_eq!(ledger.upkeep(&Upkeep::ForgetRequests), Ok(UpkeepAnswer::Forgotten { requests: 0 }));
+    // Only what the trail of the node where it arrived is known to hold.
+    let mut forget_after = |sequence, ms, requests| {
+        let incarnation = Incarnation::from_bytes([1; 16]);
+        ledger.at(ms);
+        ledger.upkeep(&Upkeep::PutAnchor { node: node(1), incarnation, sequence, hash: [1; 32] }).unwrap();
+        let forgotten = Ok(UpkeepAnswer::Forgotten { requests });
+        assert_eq!(ledger.upkeep(&Upkeep::ForgetRequests), forgotten, "{ms}");
+    };
+    forget_after(1, 59_999, 0);
+    forget_after(2, 60_000, 1);
+    forget_after(3, 120_000, 0);
     let refused = Refusal::RequestOld { index: old.request_id.index(), horizon };
     assert_eq!(ledger.write_as(&root, &old).unwrap_err(), refused);
     assert!(ledger.write_as(&root, &kept).is_ok());

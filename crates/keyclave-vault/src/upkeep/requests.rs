@@ -4,12 +4,15 @@ use keyclave_types::ids::RecordId;
 
 use crate::draft::Draft;
 use crate::records::RecordName;
-use crate::records::request::Horizon;
+use crate::records::request::{Horizon, RequestOutcome};
 use crate::refusal::Refusal;
 use crate::upkeep::UpkeepAnswer;
+use crate::view::{HeldBody, View};
 
 /// Outcomes forgotten by one transaction.
 const FORGET_MAX: usize = 256;
+/// How long after a decision its outcome is in the trail of the node where it arrived, in milliseconds.
+const RECORDED_MS_MAX: u64 = 60_000;
 
 pub(super) fn raise_horizon(draft: &mut Draft<'_>, index: u64) -> Result<UpkeepAnswer, Refusal> {
     let recorded = draft.reader.get::<Horizon>(&RecordName::Horizon).map_or(0, |horizon| horizon.index);
@@ -23,10 +26,21 @@ pub(super) fn raise_horizon(draft: &mut Draft<'_>, index: u64) -> Result<UpkeepA
     Ok(UpkeepAnswer::Done)
 }
 
+/// Whether the trail of the node where the request arrived is known to hold its outcome, or that node is gone.
+fn is_in_the_trail(view: &View, id: RecordId) -> bool {
+    let outcome = view.held(id).and_then(|held| RequestOutcome::held(&held.body));
+    let Some(outcome) = outcome.filter(|outcome| view.node(outcome.arrived_at).is_some()) else {
+        return true;
+    };
+    let anchor = view.anchor(outcome.arrived_at);
+    anchor.is_some_and(|anchor| anchor.at >= outcome.at.after(RECORDED_MS_MAX))
+}
+
 pub(super) fn forget(draft: &mut Draft<'_>) -> Result<UpkeepAnswer, Refusal> {
     let horizon = draft.reader.get::<Horizon>(&RecordName::Horizon).map_or(0, |horizon| horizon.index);
     let view = draft.reader.view();
-    let old: Vec<RecordId> = view.indexes().outcomes_below(horizon).take(FORGET_MAX).collect();
+    let below = view.indexes().outcomes_below(horizon);
+    let old: Vec<RecordId> = below.filter(|id| is_in_the_trail(view, *id)).take(FORGET_MAX).collect();
     for id in &old {
         draft.delete_at(*id);
     }
