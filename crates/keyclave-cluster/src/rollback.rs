@@ -16,6 +16,7 @@ use keyclave_types::ids::{Incarnation, NodeId};
 use keyclave_types::transaction::LeaderId;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::StorageFailure;
 use crate::ground::Ground;
 use crate::guard::Refused;
 use crate::raft::{LogId, Vote};
@@ -39,8 +40,8 @@ impl Stored for Marks {
     const FORMAT: u8 = 1;
 }
 
-/// Where marks are written.
-pub(crate) type SaveMarks = Arc<dyn Fn(Vec<u8>) + Send + Sync>;
+/// Where marks are written. A failure stops the node; nothing that needed the mark may go on.
+pub(crate) type SaveMarks = Arc<dyn Fn(Vec<u8>) -> Result<(), StorageFailure> + Send + Sync>;
 
 /// The marks of every peer. Clones share them.
 #[derive(Clone)]
@@ -144,7 +145,7 @@ impl Rollback {
             mark.saved = mark.acknowledged;
             let bytes = envelope::encode(&*marks);
             drop(marks);
-            (self.save)(bytes);
+            (self.save)(bytes)?;
         }
         Ok(())
     }
@@ -187,7 +188,11 @@ mod tests {
     fn saved_marks() -> (Rollback, Arc<Mutex<Vec<u8>>>) {
         let saved: Arc<Mutex<Vec<u8>>> = Arc::default();
         let sink = Arc::clone(&saved);
-        let rollback = Rollback::new(None, Arc::new(move |bytes| *sink.lock().unwrap() = bytes)).unwrap();
+        let save = move |bytes| {
+            *sink.lock().unwrap() = bytes;
+            Ok(())
+        };
+        let rollback = Rollback::new(None, Arc::new(save)).unwrap();
         (rollback, saved)
     }
 
@@ -198,7 +203,7 @@ mod tests {
         rollback.acknowledged(node(2), Some(id(400)), &ground).unwrap();
         rollback.check_request(node(2), &Vote::new(7, 2), Some(id(400)), &ground).unwrap();
         let bytes = saved.lock().unwrap().clone();
-        let again = Rollback::new(Some(&bytes), Arc::new(|_| {})).unwrap();
+        let again = Rollback::new(Some(&bytes), Arc::new(|_| Ok(()))).unwrap();
         for rollback in [rollback, again] {
             assert!(rollback.check_request(node(2), &Vote::new(6, 2), Some(id(400)), &ground).is_err());
             assert!(rollback.check_request(node(2), &Vote::new(8, 2), Some(id(399)), &ground).is_err());

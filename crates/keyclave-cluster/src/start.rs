@@ -10,11 +10,11 @@ use keyclave_types::envelope::{self, EnvelopeError, Stored};
 use keyclave_types::ids::{ClusterId, NodeId};
 use keyclave_types::member::Member;
 use keyclave_types::position::Generation;
-use openraft::{Config, SnapshotPolicy};
+use openraft::{Config, ErrorSubject, ErrorVerb, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
-use crate::cluster::{Cluster, Inner, StorageFailure};
+use crate::cluster::{Cluster, Fatal, Inner, StorageFailure};
 use crate::confirm::Confirmer;
 use crate::entry::Line;
 use crate::ground::Ground;
@@ -32,7 +32,7 @@ use crate::rollback::Rollback;
 use crate::runtime::{Dice, seeded};
 use crate::threads::Threads;
 use crate::timing::{ELECTION_MS_MAX, ELECTION_MS_MIN, HEARTBEAT_MS};
-use crate::upkeep::Upkeep;
+use crate::upkeep::{Upkeep, declare};
 
 /// Entries that a snapshot covers and the log keeps all the same, so that a follower that was away for a moment
 /// needs no snapshot.
@@ -92,7 +92,8 @@ pub enum StartError {
 impl<D: Disk> StartCluster<D> {
     pub(crate) async fn start(self) -> Result<Cluster<D>, StartError> {
         pin(&self.log, &self.pins)?;
-        let rollback = rollback(&self.log)?;
+        let fatal = watch::Sender::new(None);
+        let rollback = rollback(&self.log, fatal.clone())?;
         let (ground, dice) = (Ground::default(), Dice::new(self.seed));
         let presence = Presence::new(self.sealed);
         let line = Line { cluster: self.cluster, generation: self.generation };
@@ -133,8 +134,15 @@ impl<D: Disk> StartCluster<D> {
             dice,
             published,
         };
-        let (upkeep, fatal) =
-            Upkeep::new(raft.clone(), machine.clone(), ground.clone(), proposer.clone(), leadership.clone());
+        let upkeep = Upkeep {
+            raft: raft.clone(),
+            machine: machine.clone(),
+            ground: ground.clone(),
+            half_way: None,
+            proposer: proposer.clone(),
+            leadership: leadership.clone(),
+            fatal: fatal.clone(),
+        };
         let tasks = vec![
             tokio::spawn(batching).abort_handle(),
             tokio::spawn(rounds).abort_handle(),
@@ -155,7 +163,7 @@ impl<D: Disk> StartCluster<D> {
             proposer,
             confirmer,
             leadership,
-            fatal,
+            fatal: fatal.subscribe(),
             gate: Mutex::default(),
             incoming: Mutex::default(),
             tasks,
@@ -180,7 +188,7 @@ fn config() -> Arc<Config> {
 }
 
 fn failure(error: &(impl std::error::Error + 'static)) -> StorageFailure {
-    storage_error(openraft::ErrorSubject::Store, openraft::ErrorVerb::Read, error).into()
+    storage_error(ErrorSubject::Store, ErrorVerb::Read, error).into()
 }
 
 /// The stored form of [`Pins`].
@@ -210,14 +218,22 @@ fn pin<D: Disk>(log: &LogStore<D>, pins: &Pins) -> Result<(), StartError> {
     }
 }
 
-fn rollback<D: Disk>(log: &LogStore<D>) -> Result<Rollback, StartError> {
+/// The marks of peers, kept on the same disk as the log. One that cannot be written stops the node at once: what it
+/// stands for was not believed, and what else the disk holds is not known any more.
+fn rollback<D: Disk>(log: &LogStore<D>, fatal: watch::Sender<Option<Fatal>>) -> Result<Rollback, StartError> {
     let saved = log.slot(MARKS_SLOT)?;
     let store = log.clone();
     let save = Arc::new(move |marks: Vec<u8>| {
-        // A disk that fails here fails at the next entry too, which stops the node.
-        if let Err(error) = store.save_slot(MARKS_SLOT, marks) {
-            tracing::error!(%error, "what a peer acknowledged was not saved");
+        // Never tried again.
+        if let Some(Fatal::Storage(failure)) = fatal.borrow().clone() {
+            return Err(failure);
         }
+        store.save_slot(MARKS_SLOT, marks).map_err(|error| {
+            tracing::error!(%error, "what a peer acknowledged was not saved");
+            let failure = StorageFailure::from(storage_error(ErrorSubject::Store, ErrorVerb::Write, &error));
+            declare(&fatal, Fatal::Storage(failure.clone()));
+            failure
+        })
     });
     Ok(Rollback::new(saved.as_deref(), save)?)
 }

@@ -27,27 +27,28 @@ const BYTES_PER_CHECKPOINT: usize = 64 * 1024 * 1024;
 const LOOK_EVERY_MS: u64 = 1_000;
 
 pub(crate) struct Upkeep<D: Disk> {
-    raft: Raft,
-    machine: Machine<D>,
-    ground: Ground,
-    half_way: Option<(LogId, Instant)>,
-    proposer: Proposer,
-    leadership: watch::Receiver<Leadership>,
-    fatal: watch::Sender<Option<Fatal>>,
+    pub(crate) raft: Raft,
+    pub(crate) machine: Machine<D>,
+    pub(crate) ground: Ground,
+    /// A change of membership that stands half-way, and since when it was seen.
+    pub(crate) half_way: Option<(LogId, Instant)>,
+    pub(crate) proposer: Proposer,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) fatal: watch::Sender<Option<Fatal>>,
+}
+
+/// Says why this process must end. The first reason stays.
+pub(crate) fn declare(fatal: &watch::Sender<Option<Fatal>>, why: Fatal) {
+    fatal.send_if_modified(|declared| {
+        let first = declared.is_none();
+        if first {
+            *declared = Some(why);
+        }
+        first
+    });
 }
 
 impl<D: Disk> Upkeep<D> {
-    pub(crate) fn new(
-        raft: Raft,
-        machine: Machine<D>,
-        ground: Ground,
-        proposer: Proposer,
-        leadership: watch::Receiver<Leadership>,
-    ) -> (Self, watch::Receiver<Option<Fatal>>) {
-        let (fatal, stopped) = watch::channel(None);
-        (Self { raft, machine, ground, half_way: None, proposer, leadership, fatal }, stopped)
-    }
-
     /// Runs until the log stops.
     pub(crate) async fn run(mut self) {
         let mut metrics = self.raft.metrics();
@@ -57,7 +58,7 @@ impl<D: Disk> Upkeep<D> {
             error = stopped(&mut metrics) => error,
             () = self.work() => return,
         };
-        self.fatal.send_replace(Some(explain(error)));
+        declare(&self.fatal, explain(error));
     }
 
     async fn work(&mut self) {

@@ -35,6 +35,8 @@ pub mod keeper;
 pub mod services;
 pub mod timekeeping;
 
+mod health;
+
 mod asking;
 mod certificate;
 mod chores;

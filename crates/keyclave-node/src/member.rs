@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keyclave_audit::open::{OpenTrail, OpenTrailError, Tampering};
-use keyclave_audit::trail::{StopCause, Trail};
-use keyclave_cluster::cluster::{Cluster, Fatal};
+use keyclave_audit::trail::Trail;
+use keyclave_cluster::cluster::Cluster;
 use keyclave_cluster::guard::Pins;
 use keyclave_cluster::start::StartCluster;
 use keyclave_cluster::transport::connection::Connections;
@@ -176,7 +176,7 @@ impl<H: Host> Member<H> {
     }
 
     fn spawn_tasks(self: &Arc<Self>) {
-        self.spawn(watch_health(Arc::downgrade(self)));
+        self.spawn(crate::health::watch(Arc::downgrade(self)));
         self.spawn(follow_membership(Arc::downgrade(self)));
         let peers = self.peers.clone();
         self.spawn(async move { peers.keep_keyed().await });
@@ -288,40 +288,6 @@ fn open_trail<H: Host>(
         }
     };
     Ok((trail, run))
-}
-
-/// Ends the process when log or trail have stopped, and seals it when its records differ from the leader's.
-async fn watch_health<H: Host>(member: std::sync::Weak<Member<H>>) {
-    let Some((mut fatal, mut alarm, mut trail)) = member
-        .upgrade()
-        .map(|member| (member.cluster.watch_fatal(), member.cluster.watch_alarm(), member.trail.watch()))
-    else {
-        return;
-    };
-    let ending = tokio::select! {
-        fatal = fatal.wait_for(Option::is_some) => match fatal {
-            // A log that was told to stop is no failure.
-            Ok(fatal) => fatal.clone().filter(|fatal| *fatal != Fatal::Stopped).map(crate::node::Ending::Log),
-            Err(_) => None,
-        },
-        alarm = alarm.wait_for(Option::is_some) => match alarm {
-            Ok(alarm) => alarm.map(crate::node::Ending::Alarm),
-            Err(_) => None,
-        },
-        stopped = trail.wait_for(|status| status.stopped.is_some()) => match stopped {
-            Ok(status) => status.stopped.map(crate::node::Ending::Trail),
-            // Its task is gone without a word.
-            Err(_) => Some(crate::node::Ending::Trail(StopCause::Lost)),
-        },
-    };
-    if let (Some(member), Some(ending)) = (member.upgrade(), ending) {
-        tracing::error!(%ending, "this node must stop");
-        if matches!(ending, crate::node::Ending::Alarm(_)) {
-            // Its records are wrong: a fresh process of it must not come back by itself.
-            member.withdraw();
-        }
-        member.end(ending);
-    }
 }
 
 /// Ends connections of whoever is no longer a member whenever something was applied that may have changed it.

@@ -13,6 +13,7 @@ type Change = (Area, Vec<u8>, Option<Vec<u8>>);
 pub(crate) struct TestDisk {
     state: Mutex<State>,
     broken: AtomicBool,
+    broken_key: Mutex<Option<Vec<u8>>>,
 }
 
 #[derive(Default)]
@@ -28,6 +29,11 @@ impl TestDisk {
         self.broken.store(true, Ordering::SeqCst);
     }
 
+    /// Every write of `key` fails from here on, and no other does.
+    pub(crate) fn break_key(&self, key: &[u8]) {
+        *self.broken_key.lock().unwrap() = Some(key.to_vec());
+    }
+
     /// The disk after power was lost, or as a thief or a rollback has it: what was not synced is gone.
     pub(crate) fn durable(&self) -> Self {
         Self::holding(self.state.lock().unwrap().durable.clone())
@@ -40,7 +46,7 @@ impl TestDisk {
 
     fn holding(pairs: Pairs) -> Self {
         let state = State { live: pairs.clone(), durable: pairs, pending: vec![] };
-        Self { state: Mutex::new(state), broken: AtomicBool::new(false) }
+        Self { state: Mutex::new(state), ..Self::default() }
     }
 
     /// Whether `needle` lies anywhere on it.
@@ -76,7 +82,12 @@ impl Disk for TestDisk {
 
     fn write(&self, batch: Batch) -> Result<(), DiskError> {
         let mut state = self.state.lock().unwrap();
-        for change in batch.into_changes() {
+        let changes: Vec<Change> = batch.into_changes().collect();
+        let broken = self.broken_key.lock().unwrap().clone();
+        if broken.is_some_and(|broken| changes.iter().any(|(_, key, _)| *key == broken)) {
+            return Err(DiskError::Sync { source: None });
+        }
+        for change in changes {
             make(&mut state.live, change.clone());
             state.pending.push(change);
         }

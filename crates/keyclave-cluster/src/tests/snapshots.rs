@@ -7,6 +7,7 @@ use futures::StreamExt;
 use keyclave_types::envelope;
 
 use super::lab::{Lab, in_ms, node, sleep_ms};
+use crate::cluster::Fatal;
 use crate::entry::Entry;
 use crate::guard::Refused;
 use crate::message::{SnapshotHead, StoredMembershipForm};
@@ -75,6 +76,31 @@ async fn after_a_restart_a_follower_that_needs_a_snapshot_waits_for_the_next_che
     lab.write("with four").await;
     lab.agree().await;
     assert!(lab.has(4, "key 0") && lab.has(4, "with four"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_disk_fails_stops_although_it_waits_for_a_checkpoint() {
+    let mut lab = purged().await;
+    for number in 1..=3 {
+        lab.restart(number).await;
+    }
+    lab.write("after the restart").await;
+    let leading = lab.leading().await;
+    let leader = lab.node(leading).clone();
+    lab.cut(leading);
+    let before = leader.last_index();
+    // As a follower that lacks what was purged makes the leader ask: from then on a checkpoint is due.
+    assert!(leader.inner.raft.get_snapshot().await.unwrap().is_some());
+    for _ in 0..200 {
+        sleep_ms(10).await;
+    }
+    assert!(leader.last_index() > before, "it has proposed a checkpoint, and waits");
+    lab.disk(leading).break_syncs();
+    lab.heal(leading);
+    let mut fatal = leader.watch_fatal();
+    let stopped = tokio::time::timeout_at(in_ms(20_000), fatal.wait_for(Option::is_some)).await;
+    let reason = stopped.expect("the node says that it must stop").unwrap().clone();
+    assert!(matches!(reason, Some(Fatal::Storage(_))), "{reason:?}");
 }
 
 #[tokio::test(start_paused = true)]

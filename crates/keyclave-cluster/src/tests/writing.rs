@@ -5,7 +5,7 @@ use keyclave_types::limits::TRANSACTION_BYTES_MAX;
 use keyclave_types::position::Revision;
 use keyclave_types::transaction::{Change, Conflict, LeaderId, TransactionOutcome};
 
-use super::lab::{Lab, create, in_ms, record, sleep_ms};
+use super::lab::{Lab, create, in_ms, node, record, sleep_ms};
 use crate::cluster::Fatal;
 use crate::propose::ProposeError;
 
@@ -190,6 +190,20 @@ async fn a_disk_that_cannot_sync_stops_the_node_and_acknowledges_nothing() {
     assert!(lab.try_write("after").await.is_err());
     let mut fatal = lab.node(1).watch_fatal();
     let reason = fatal.wait_for(Option::is_some).await.unwrap().clone();
+    assert!(matches!(reason, Some(Fatal::Storage(_))), "{reason:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_acknowledged_is_saved_or_the_node_stops() {
+    let lab = Lab::of(3).await;
+    let (old, broken) = (lab.leading().await, lab.follower().await);
+    lab.disk(broken).break_key(b"slot/peer-marks");
+    // The next vote of anyone is one to remember.
+    let target = (1..=3).map(node).find(|other| *other != node(old) && *other != node(broken));
+    let _ = lab.node(old).hand_over(target, in_ms(3_000)).await;
+    let mut fatal = lab.node(broken).watch_fatal();
+    let stopped = tokio::time::timeout_at(in_ms(10_000), fatal.wait_for(Option::is_some)).await;
+    let reason = stopped.expect("the node says that it must stop").unwrap().clone();
     assert!(matches!(reason, Some(Fatal::Storage(_))), "{reason:?}");
 }
 
