@@ -60,7 +60,7 @@ impl<D: Disk> Cluster<D> {
             .filter(|(node, (_, role))| *role == Role::Voter && keyed.contains(node))
             .map(|(node, _)| node)
             .filter(|node| *node != self.inner.guard.me && to.is_none_or(|to| to == *node));
-        able.min_by_key(|node| self.lag(*node))
+        able.min_by_key(|node| self.lag(*node).unwrap_or(u64::MAX))
     }
 
     async fn hand_over_to(&self, target: NodeId) -> Option<NodeId> {
@@ -85,7 +85,7 @@ impl<D: Disk> Cluster<D> {
     }
 
     async fn wait_until_complete(&self, target: NodeId) -> Option<()> {
-        while self.lag(target) > 0 {
+        while self.lag(target) != Some(0) {
             if self.inner.leadership.borrow().leader != Some(self.inner.guard.me) {
                 return None;
             }

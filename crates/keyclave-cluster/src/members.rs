@@ -63,6 +63,22 @@ pub enum MembershipError {
         /// How many.
         entries: u64,
     },
+    /// Nothing was heard of the learner since this node leads.
+    #[error("node {node} has not answered yet")]
+    Silent {
+        /// The number.
+        node: NodeId,
+    },
+    /// Another member's log does not name the learner yet, so that member would not hear it if it led.
+    #[error(
+        "node {node} waits until node {by} knows of it; a member that is gone for good has to be removed first"
+    )]
+    Unknowing {
+        /// The learner.
+        node: NodeId,
+        /// Who does not know it.
+        by: NodeId,
+    },
     /// Nobody would be left.
     #[error("the last voter cannot be removed")]
     LastVoter,
@@ -115,6 +131,14 @@ impl<D: Disk> Cluster<D> {
         listed(&self.inner.ground.applied_membership())
     }
 
+    /// Whom this node hears: whoever is added counts from the moment at which it stands in the log, whoever is removed
+    /// until that is applied. Until then it may lead, and may be the one who finishes its own removal.
+    pub fn heard_members(&self) -> BTreeMap<NodeId, Member> {
+        let mut heard = self.applied_members();
+        heard.extend(self.members());
+        heard.into_iter().map(|(node, (member, _))| (node, member)).collect()
+    }
+
     /// Adds a member that only follows. Adding the same one again changes nothing.
     pub async fn add_member(&self, node: NodeId, member: Member, deadline: Instant) -> Changed {
         let members = self.members();
@@ -129,17 +153,35 @@ impl<D: Disk> Cluster<D> {
     }
 
     /// Makes a member that follows closely a voter. A voter stays one.
+    ///
+    /// Only once every member's log names it: a member hears nobody whom its log does not name, so one that does not
+    /// know the leader gets nothing for as long as that one leads. This way every voter is known to every member.
     pub async fn promote(&self, node: NodeId, deadline: Instant) -> Changed {
         match self.members().get(&node) {
             None => return Err(MembershipError::Unknown { node }),
             Some((_, Role::Voter)) => return Ok(()),
             Some((_, Role::Learner)) => {}
         }
-        let entries = self.lag(node);
-        if entries > LAG_ENTRIES_MAX {
-            return Err(MembershipError::Behind { node, entries });
+        match self.lag(node) {
+            None => return Err(MembershipError::Silent { node }),
+            Some(entries) if entries > LAG_ENTRIES_MAX => {
+                return Err(MembershipError::Behind { node, entries });
+            }
+            Some(_) => {}
+        }
+        if let Some(by) = self.unknowing() {
+            return Err(MembershipError::Unknowing { node, by });
         }
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node.get()])), deadline).await
+    }
+
+    /// A member whose log is not known to reach the membership in effect.
+    fn unknowing(&self) -> Option<NodeId> {
+        let membership = self.inner.ground.membership();
+        let made_at = membership.log_id().map_or(0, |made_at| made_at.index);
+        let reaches = |node: &NodeId| self.matched(*node).is_some_and(|matched| matched >= made_at);
+        let others = membership.nodes().filter_map(|(node, _)| NodeId::new(*node));
+        others.filter(|node| *node != self.inner.guard.me).find(|node| !reaches(node))
     }
 
     /// Removes a member. Removing one that is none changes nothing.
@@ -155,14 +197,19 @@ impl<D: Disk> Cluster<D> {
         }
     }
 
-    /// How many entries of this leader's log `node` is not known to have.
-    pub fn lag(&self, node: NodeId) -> u64 {
+    /// How many entries of this leader's log `node` is not known to have. `None`: nothing was heard of it, and however
+    /// short the log is, it may lack all of it.
+    pub fn lag(&self, node: NodeId) -> Option<u64> {
+        let last = self.inner.raft.metrics().borrow().last_log_index?;
+        self.matched(node).map(|matched| last.saturating_sub(matched))
+    }
+
+    /// Up to where `node` is known to have this leader's log.
+    fn matched(&self, node: NodeId) -> Option<u64> {
         let receiver = self.inner.raft.metrics();
         let metrics = receiver.borrow();
-        let matched =
-            metrics.replication.as_ref().and_then(|matched| matched.get(&node.get()).copied().flatten());
-        let last = metrics.last_log_index.map_or(0, |last| last.saturating_add(1));
-        last.saturating_sub(matched.map_or(0, |matched| matched.index.saturating_add(1)))
+        let matched = metrics.replication.as_ref()?.get(&node.get()).copied().flatten()?;
+        Some(matched.index)
     }
 
     async fn change(&self, change: ChangeMembers<u64, MemberNode>, deadline: Instant) -> Changed {

@@ -1,13 +1,16 @@
 //! What runs while a node is unsealed: it keeps its view at the ledger's heels and its trail in keys and on record, and
 //! as leader it keeps the time, forgets old requests, rotates what is due and makes caught-up learners voters.
 
+use std::collections::BTreeMap;
+use std::mem::Discriminant;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keyclave_audit::record::Target;
-use keyclave_cluster::members::Role;
+use keyclave_cluster::members::{MembershipError, Role};
 use keyclave_policy::{Action, Principal};
+use keyclave_types::ids::NodeId;
 use keyclave_types::time::UnixMillis;
 use keyclave_vault::occasion::Now;
 use keyclave_vault::refusal::{Refusal, Refused};
@@ -27,16 +30,13 @@ const ROUND_MS: u64 = 250;
 const DUE_PER_ROUND: usize = 64;
 /// How long one piece of work may take.
 const WORK_MS_MAX: u64 = 5_000;
-/// Entries that a learner may lack to become a voter.
-const LAG_ENTRIES_MAX: u64 = 64;
-/// In a log shorter than this, a learner must lack nothing to become a voter.
-const YOUNG_LOG_ENTRIES: u64 = 16 * LAG_ENTRIES_MAX;
 
 /// Works until the node is sealed or gone.
 pub(crate) async fn work<H: Host>(member: Weak<Member<H>>) {
     let mut failing = false;
     let mut asked = Asked::default();
     let mut forgetting = Forgetting::new();
+    let mut held_up = BTreeMap::new();
     loop {
         tokio::time::sleep(Duration::from_millis(ROUND_MS)).await;
         let Some(member) = member.upgrade() else { return };
@@ -67,7 +67,7 @@ pub(crate) async fn work<H: Host>(member: Weak<Member<H>>) {
             if asked.has(leader) {
                 member.rotate_what_is_due(deadline).await;
             }
-            member.promote_learners(deadline).await;
+            member.promote_learners(&mut held_up, deadline).await;
             member.finish_removals(deadline).await;
         }
     }
@@ -193,46 +193,32 @@ impl<H: Host> Member<H> {
         }
     }
 
-    async fn promote_learners(&self, deadline: Instant) {
-        for (node, (_, role)) in self.cluster.members() {
-            if role == Role::Learner && keeps_up(self.cluster.lag(node), self.cluster.last_index()) {
-                match self.cluster.promote(node, deadline).await {
-                    Ok(()) => {
-                        tracing::info!(%node, "a node that joined is a voter");
-                        self.note(Act::new("Promote").on(Target::Node(node))).await;
-                    }
-                    Err(error) => tracing::info!(%node, %error, "a node that joined is not a voter yet"),
-                }
+    /// Makes voters of those who follow closely. `held_up` is what kept each of the others back the last time, so that
+    /// it is said once.
+    async fn promote_learners(
+        &self,
+        held_up: &mut BTreeMap<NodeId, Discriminant<MembershipError>>,
+        deadline: Instant,
+    ) {
+        let members = self.cluster.members().into_iter();
+        for (node, _) in members.filter(|(_, (_, role))| *role == Role::Learner) {
+            let Err(error) = self.cluster.promote(node, deadline).await else {
+                tracing::info!(%node, "a node that joined is a voter");
+                held_up.remove(&node);
+                self.note(Act::new("Promote").on(Target::Node(node))).await;
+                continue;
+            };
+            let why = std::mem::discriminant(&error);
+            if held_up.insert(node, why) != Some(why) {
+                tracing::info!(%node, %error, "a node that joined is not a voter yet");
             }
         }
     }
-}
-
-/// Whether a learner that lacks `lag` entries of a log that ends at `last` follows closely. One that was never reached
-/// lacks all of them, which is little in a young log: counted as a voter it would take the quorum away.
-fn keeps_up(lag: u64, last: u64) -> bool {
-    lag == 0 || (lag <= LAG_ENTRIES_MAX && last >= YOUNG_LOG_ENTRIES)
 }
 
 fn kind(due: &Due) -> &'static str {
     match due {
         Due::Rotation(_) => "rotation",
         Due::Pruning => "pruning",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_learner_that_was_never_reached_does_not_become_a_voter() {
-        for last in 0..10_000 {
-            assert!(!keeps_up(last + 1, last), "{last}");
-        }
-        assert!(keeps_up(0, 3));
-        assert!(!keeps_up(1, 3));
-        assert!(keeps_up(LAG_ENTRIES_MAX, YOUNG_LOG_ENTRIES));
-        assert!(!keeps_up(LAG_ENTRIES_MAX + 1, u64::MAX));
     }
 }

@@ -1,11 +1,10 @@
-//! Who is a member and where: Raft's membership and the plain address records, and until the log names this node
-//! itself, what its join told it.
+//! Who is a member, as the cluster room says ([`KnownMembers`]), and where: the plain address records.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
 use keyclave_cluster::cluster::Cluster;
 use keyclave_cluster::transport::directory::Directory;
+use keyclave_cluster::transport::known::KnownMembers;
 use keyclave_ledger::disk::Disk;
 use keyclave_ledger::ledger::Ledger;
 use keyclave_types::envelope;
@@ -14,14 +13,12 @@ use keyclave_types::member::{Addresses, HostPort, Member, NodePublicKey};
 
 /// The directory of one node.
 pub(crate) struct NodeDirectory<D: Disk> {
-    me: NodeId,
-    /// Who was known when this node joined.
-    known: BTreeMap<NodeId, (Member, Addresses)>,
+    members: KnownMembers<D>,
+    /// Where those were whom this node knew when it joined.
+    at_join: BTreeMap<NodeId, Addresses>,
     /// Addresses given at start that win over recorded ones.
     overrides: BTreeMap<NodeId, HostPort>,
     ledger: Ledger<D>,
-    /// Set once Raft has started; the transport is there first.
-    cluster: OnceLock<Cluster<D>>,
 }
 
 impl<D: Disk> NodeDirectory<D> {
@@ -31,48 +28,35 @@ impl<D: Disk> NodeDirectory<D> {
         overrides: BTreeMap<NodeId, HostPort>,
         ledger: Ledger<D>,
     ) -> Self {
-        let known = known.into_iter().map(|(node, member, addresses)| (node, (member, addresses))).collect();
-        Self { me, known, overrides, ledger, cluster: OnceLock::new() }
+        let members = known.iter().map(|(node, member, _)| (*node, *member)).collect();
+        let at_join = known.into_iter().map(|(node, _, addresses)| (node, addresses)).collect();
+        Self { members: KnownMembers::new(me, members), at_join, overrides, ledger }
     }
 
     /// From now on the log says who is a member.
     pub(crate) fn follow(&self, cluster: Cluster<D>) {
-        // Set once, by the only start of this node.
-        let _ = self.cluster.set(cluster);
+        self.members.follow(cluster);
     }
 
     /// The recorded addresses of a node, whatever overrides them.
     pub(crate) fn addresses(&self, node: NodeId) -> Option<Addresses> {
         let record = self.ledger.read(&RecordId::plain(PlainKind::Address, node.get())).ok().flatten();
         let recorded = record.and_then(|record| envelope::decode::<Addresses>(&record.blob).ok());
-        recorded.or_else(|| self.known.get(&node).map(|(_, addresses)| addresses.clone()))
-    }
-
-    fn members(&self) -> BTreeMap<NodeId, Member> {
-        let logged = self.cluster.get().map(Cluster::members).unwrap_or_default();
-        let mut members: BTreeMap<_, _> =
-            logged.into_iter().map(|(node, (member, _))| (node, member)).collect();
-        if !members.contains_key(&self.me) {
-            // The log does not reach to this node's own joining yet, so it may lack others too.
-            for (node, (member, _)) in &self.known {
-                members.entry(*node).or_insert(*member);
-            }
-        }
-        members
+        recorded.or_else(|| self.at_join.get(&node).cloned())
     }
 }
 
 impl<D: Disk> Directory for NodeDirectory<D> {
     fn node(&self, key: &NodePublicKey) -> Option<NodeId> {
-        self.members().into_iter().find(|(_, member)| member.key == *key).map(|(node, _)| node)
+        self.members.by_key(key)
     }
 
     fn member(&self, node: NodeId) -> Option<Member> {
-        self.members().get(&node).copied()
+        self.members.all().get(&node).copied()
     }
 
     fn nodes(&self) -> Vec<NodeId> {
-        self.members().into_keys().collect()
+        self.members.all().into_keys().collect()
     }
 
     fn address(&self, node: NodeId) -> Option<HostPort> {

@@ -187,6 +187,8 @@ impl From<MembershipError> for Failure {
             MembershipError::LastVoter => Refusal::LastMember.into(),
             MembershipError::InProgress
             | MembershipError::Behind { .. }
+            | MembershipError::Silent { .. }
+            | MembershipError::Unknowing { .. }
             | MembershipError::Itself
             | MembershipError::Initialised
             | MembershipError::NotFirst { .. }

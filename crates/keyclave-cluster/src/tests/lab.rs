@@ -63,6 +63,15 @@ pub(crate) fn create(decided_under: LeaderId, name: &str) -> Transaction {
     }
 }
 
+/// Makes a member a voter as soon as it can be one.
+pub(crate) async fn promote(leader: &TestCluster, number: u64) {
+    let begun = Instant::now();
+    while let Err(error) = leader.promote(node(number), in_ms(5_000)).await {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{error}");
+        sleep_ms(10).await;
+    }
+}
+
 impl Lab {
     /// `count` voters, unsealed, the first of which began the cluster.
     pub(crate) async fn of(count: u64) -> Self {
@@ -103,10 +112,7 @@ impl Lab {
     pub(crate) async fn admit(&self, number: u64) {
         let leader = self.leader().await;
         leader.add_member(node(number), member(node(number)), in_ms(5_000)).await.unwrap();
-        while leader.lag(node(number)) > 0 {
-            sleep_ms(10).await;
-        }
-        leader.promote(node(number), in_ms(5_000)).await.unwrap();
+        promote(leader, number).await;
     }
 
     /// The process of a node ends, and power with it if `power` says so.

@@ -108,6 +108,11 @@ async fn call<T>(
         tokio::time::sleep(Duration::from_millis(CALL_MS)).await;
         strand.open_way(strand.me, target)?;
         let (cluster, keyed) = strand.reach(target)?;
+        // The transport's rule: whom the log does not name is not heard, once it names the node itself.
+        let heard = cluster.heard_members();
+        if heard.contains_key(&target) && !heard.contains_key(&strand.me) {
+            return Err(Unreached::Refused);
+        }
         let answer = work(cluster, keyed).await?;
         strand.reach(target)?;
         strand.open_way(target, strand.me)?;

@@ -12,6 +12,8 @@
 
 pub mod directory;
 
+pub mod known;
+
 pub mod wire;
 
 pub mod tls;
