@@ -34,8 +34,8 @@ const PLANTED: &[(&str, bool)] = &[
     ("refusal-without-confirmation", true),
 ];
 const PLANTED_SEEDS_MAX: u64 = 20;
-/// A seed with whole nodes costs as much as so many with the cluster half alone.
-const WHOLE_ONE_IN: u64 = 8;
+/// One seed in so many runs with whole nodes too, each of which costs as much as several of the cluster half.
+const WHOLE_ONE_IN: u64 = 5;
 /// One in so many seeds is run twice.
 const TWICE_ONE_IN: u64 = 20;
 /// From so many seeds on, a class of faults that never happened means that nothing was shown about it.
