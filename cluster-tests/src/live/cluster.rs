@@ -7,7 +7,7 @@ use keyclave_client::Client;
 use keyclave_client::cluster::{AdmissionPolicy, ClusterStatus, MemberRole};
 use keyclave_client::endpoint::Endpoint;
 use keyclave_client::seal::{GivenShare, SealState, ShareAnswer, ShareTerms};
-use keyclave_types::ids::NodeId;
+use keyclave_types::ids::{ClusterId, NodeId};
 use keyclave_types::seal::Threshold;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -32,6 +32,7 @@ struct Shown {
     token: Zeroizing<String>,
     shares: Vec<Zeroizing<String>>,
     ca_pem: String,
+    cluster: ClusterId,
 }
 
 /// The nodes, and what a founder of the cluster knows.
@@ -90,7 +91,12 @@ impl Cluster {
         let threshold = Threshold::new(SHARES_NEEDED, SHARES).expect("3 of 5 is a threshold");
         let first = self.node(1)?.over_socket()?.with_deadline(CALL);
         let made = first.init(threshold, AdmissionPolicy::Strict).await?.value;
-        self.shown = Some(Shown { token: made.root_token, shares: made.shares, ca_pem: made.ca_pem });
+        self.shown = Some(Shown {
+            token: made.root_token,
+            shares: made.shares,
+            ca_pem: made.ca_pem,
+            cluster: made.cluster,
+        });
         self.give_shares(1, SHARES_NEEDED).await?;
         self.unsealed(&[1]).await?;
         for number in 2..=self.members.len() {
@@ -157,14 +163,58 @@ impl Cluster {
         }
     }
 
+    /// SIGKILL, and a fresh process that nothing on its machine brings back, as after a reboot.
+    pub async fn restart_bare(&mut self, number: usize) -> Result<(), LiveError> {
+        self.kill(number)?;
+        self.forget_restart_key(number)?;
+        self.start(number).await
+    }
+
+    /// Takes what lets a node's next process come back by itself.
+    pub fn forget_restart_key(&self, number: usize) -> Result<(), LiveError> {
+        match self.node(number)?.runtime.as_ref().map(std::fs::remove_dir_all) {
+            Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(LiveError::system("removing a restart key")(error))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The process of a node has ended by itself; another takes its place.
+    pub async fn ended_and_restarted(&mut self, number: usize) -> Result<(), LiveError> {
+        self.server(number)?.end().await?;
+        self.start(number).await
+    }
+
+    /// The shares that init has shown.
+    pub fn shares(&self) -> Result<&[Zeroizing<String>], LiveError> {
+        Ok(&self.shown()?.shares)
+    }
+
+    /// The root token that init has shown.
+    pub fn root_token(&self) -> Result<&str, LiveError> {
+        Ok(self.shown()?.token.as_str())
+    }
+
+    /// The cluster that init has made.
+    pub fn cluster_id(&self) -> Result<ClusterId, LiveError> {
+        Ok(self.shown()?.cluster)
+    }
+
+    /// The certificate of the cluster's authority.
+    pub fn ca_pem(&self) -> Result<&str, LiveError> {
+        Ok(&self.shown()?.ca_pem)
+    }
+
     /// Gives shares over a node's own socket; what became of the last.
     pub async fn give_shares(&self, number: usize, count: u8) -> Result<Option<ShareAnswer>, LiveError> {
         let client = self.node(number)?.over_socket()?.with_deadline(CALL);
-        let (_, key) = client.local_code().await?;
+        let (code, key) = client.local_code().await?;
+        let node = self.id_of(number).await?;
         let mut last = None;
         for text in self.shown()?.shares.iter().take(usize::from(count)) {
             let share = GivenShare::parse(text)?;
-            let terms = ShareTerms { vouch: true, ..ShareTerms::default() };
+            let terms = ShareTerms { vouch_for: Some((node, code.clone())), ..ShareTerms::default() };
             last = Some(client.submit_share(&share, &key, terms).await?);
         }
         Ok(last)

@@ -134,6 +134,11 @@ impl Server {
         Ok((status, end_of(&self.log, LOG_LINES)))
     }
 
+    /// Its process; a seal replaces what runs in it and keeps the number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL, as a crash.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

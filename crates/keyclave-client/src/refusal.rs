@@ -107,11 +107,12 @@ fn advice(reason: Reason) -> &'static str {
         Reason::ShareWrong | Reason::ShareMalformed => "check the share for typing errors",
         Reason::ShareOtherSet => "the share is from another cluster, or from before a rekey",
         Reason::BootKeyChanged => "the process was restarted; compare its code again",
-        Reason::BackOff => "wait a moment; a right share is taken at any time",
+        Reason::BackOff => "wait a minute; a right share is taken at any time",
+        Reason::AlreadyUnsealed => "give the share to a node that is sealed; see `keyclave operator status`",
         Reason::CeremonyElsewhere => {
             "give the share to the node that holds the ceremony, or reset that first"
         }
-        Reason::CeremonyNotFound => "it has ended or its node was restarted; see `keyclave operator status`",
+        Reason::CeremonyNotFound => "it has ended or its node was restarted: give the share again",
         Reason::AdmissionPolicy => "the cluster was made with another admission policy",
         Reason::CodeUnknown => "read the code again on that machine; it changes with each start",
         Reason::SealMarked | Reason::NotAdmitted => {

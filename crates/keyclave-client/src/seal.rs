@@ -52,25 +52,16 @@ impl Client {
         Ok(answer(self.write(make, send).await?, |_| Ok(()))?)
     }
 
-    /// Ends a ceremony on an unsealed node's word; on a sealed one see [`Client::reset_ceremony_with_share`].
-    pub async fn reset_ceremony(&self, ceremony: CeremonyId) -> Result<(), OnceError> {
-        let request = v1::ResetCeremonyRequest {
-            ceremony_id: ceremony.as_bytes().to_vec(),
-            encrypted_share: Vec::new(),
-            boot_public_key: Vec::new(),
-        };
-        let send = |channel, request| async move { wire::seal(channel).reset_ceremony(request).await };
-        self.once(request, send).await.map(|_| ())
-    }
-
     /// This machine's own code, and its boot key as compared: whoever can open the socket is on the machine. Only
     /// over the operator's socket.
     pub async fn local_code(&self) -> Result<(NodeCode, ComparedKey), ReadError> {
         let send = |channel, request| async move { wire::seal(channel).get_code(request).await };
         let response = self.read(v1::GetCodeRequest {}, send).await?;
+        let ceremony = wire::optional_bytes(&response.ceremony_id, "ceremony_id")?;
         let key = BootKey::new(
             NodeId::new(response.node),
             wire::bytes(&response.boot_public_key, "boot_public_key")?,
+            ceremony.map(CeremonyId::from_bytes),
         );
         Ok((key.code(), key.confirmed()))
     }

@@ -115,6 +115,7 @@ fn of_reason(reason: Reason) -> Verdict {
         | Reason::LastRootToken
         | Reason::TokenLifetime
         | Reason::AlreadyInitialized
+        | Reason::AlreadyUnsealed
         | Reason::ShareWrong
         | Reason::ShareOtherSet
         | Reason::ShareMalformed

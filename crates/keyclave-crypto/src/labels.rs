@@ -40,6 +40,9 @@ pub const ROOT_TO_NODE: Label = Label("keyclave root to node 1\0");
 pub const TOKEN: Label = Label("keyclave token 1\0");
 /// What a restart key signs: label ‖ boot key's public half (32) ‖ TLS exporter.
 pub const RESTART: Label = Label("keyclave restart 1\0");
+/// What the writer key signs to show a sealed node who may have a share: label ‖ cluster (16) ‖ node (8) ‖ the signer's
+/// boot key (32) ‖ the asking boot key (32) ‖ TLS exporter.
+pub const SHARE_RECEIVER: Label = Label("keyclave share receiver 1\0");
 /// The dialler's proof under the peer key: label ‖ TLS exporter.
 pub const PEER_DIALLER: Label = Label("keyclave peer dialler 1\0");
 /// The acceptor's proof under the peer key: label ‖ TLS exporter.
@@ -51,7 +54,7 @@ pub const AUDIT_ASSOCIATED_DATA: Label = Label("keyclave audit associated data 1
 
 /// All of them, for the test that they differ.
 #[cfg(test)]
-const ALL: [Label; 15] = [
+const ALL: [Label; 16] = [
     RECORD,
     RECORD_ID,
     WRAP_KEY,
@@ -63,6 +66,7 @@ const ALL: [Label; 15] = [
     ROOT_TO_NODE,
     TOKEN,
     RESTART,
+    SHARE_RECEIVER,
     PEER_DIALLER,
     PEER_ACCEPTOR,
     AUDIT_BODY,

@@ -18,9 +18,12 @@ use keyclave_types::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::guesses::Guesses;
+
 const IDENTITY_SLOT: &str = "node/identity";
 const MEMBERSHIP_SLOT: &str = "node/membership";
 const CERTIFICATE_SLOT: &str = "node/certificate";
+const GUESSES_SLOT: &str = "node/share-guesses";
 /// Where the log store keeps its slots, those of the log itself included: a pin of an attempt must go with it.
 const SLOTS: &[u8] = b"slot/";
 const IDENTITY_FORMAT: u8 = 1;
@@ -188,6 +191,16 @@ impl<D: Disk> Home<D> {
     /// Replaces the certificate for clients.
     pub fn save_certificate(&self, certificate: &ServingCertificate) -> Result<(), HomeError> {
         Ok(self.slots.save_slot(CERTIFICATE_SLOT, envelope::encode(certificate))?)
+    }
+
+    /// Wrong shares given here.
+    pub fn guesses(&self) -> Result<Guesses, HomeError> {
+        Ok(self.value(GUESSES_SLOT, "this node's count of wrong shares")?.unwrap_or_default())
+    }
+
+    /// Replaces the count of wrong shares.
+    pub fn save_guesses(&self, guesses: Guesses) -> Result<(), HomeError> {
+        Ok(self.slots.save_slot(GUESSES_SLOT, envelope::encode(&guesses))?)
     }
 
     fn value<T: Stored>(&self, slot: &str, what: &'static str) -> Result<Option<T>, HomeError> {

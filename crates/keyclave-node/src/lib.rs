@@ -27,6 +27,8 @@ pub mod members;
 pub mod serving;
 
 pub mod ceremony;
+pub mod giving;
+pub mod guesses;
 pub mod unsealing;
 
 pub mod confirmer;
@@ -49,3 +51,4 @@ mod noting;
 mod rejoining;
 mod settling_in;
 mod unsealed;
+mod vouching;

@@ -19,7 +19,7 @@ use keyclave_crypto::entropy::Entropy;
 use keyclave_crypto::hpke::BootKey;
 use keyclave_ledger::ledger::Ledger;
 use keyclave_ledger::log_store::LogStore;
-use keyclave_types::ids::{NodeId, PlainKind, RecordId};
+use keyclave_types::ids::{CeremonyId, NodeId, PlainKind, RecordId};
 use keyclave_types::member::{Addresses, HostPort};
 use keyclave_types::seal::SealRecord;
 use keyclave_types::time::UnixMillis;
@@ -29,6 +29,7 @@ use tokio::task::AbortHandle;
 use crate::ceremony::Ceremony;
 use crate::directory::NodeDirectory;
 use crate::failure::Failure;
+use crate::guesses::Guesses;
 use crate::home::{Home, Identity, Membership, ServingCertificate};
 use crate::host::{Host, HostThreads, WireError};
 use crate::keys::NodeKeys;
@@ -88,6 +89,9 @@ pub struct Member<H: Host> {
     pub(crate) establish: Establish<H::Wire>,
     pub(crate) trail: Trail,
     pub(crate) ceremony: Mutex<Ceremony>,
+    pub(crate) guesses: Mutex<Guesses>,
+    /// An unsealed peer did not accept this machine's restart key.
+    pub(crate) restart_refused: AtomicBool,
     pub(crate) doubtful: Semaphore,
     /// Held while a root is taken in, so that a ceremony and a peer that both bring one do it once.
     pub(crate) unsealing: Mutex<()>,
@@ -130,7 +134,8 @@ impl<H: Host> Member<H> {
         let establish = Establish::new(wire, keys.clone(), directory.clone(), connections.clone());
         let peers = Peers::new(local, establish.clone());
         let mut entropy = Entropy::from_seed(world.entropy.seed());
-        let seed = u64::from_be_bytes(entropy.array());
+        let (seed, ceremony) = (u64::from_be_bytes(entropy.array()), entropy.array());
+        let guesses = home.guesses()?;
         let (trail, trail_task) = open_trail(&host, &world, local, begins, entropy)?;
         let cluster = Cluster::start(StartCluster {
             me,
@@ -160,8 +165,10 @@ impl<H: Host> Member<H> {
             connections,
             establish,
             trail,
-            ceremony: Mutex::default(),
-            doubtful: Semaphore::new(crate::unsealing::DOUBTFUL_SHARES_MAX),
+            ceremony: Mutex::new(Ceremony::new(CeremonyId::from_bytes(ceremony))),
+            guesses: Mutex::new(guesses),
+            restart_refused: AtomicBool::new(false),
+            doubtful: Semaphore::new(crate::giving::DOUBTFUL_SHARES_MAX),
             unsealing: Mutex::default(),
             ending,
             home,
@@ -244,12 +251,14 @@ impl<H: Host> Member<H> {
         });
     }
 
-    /// Hands leadership over if this node leads, and stops its log.
+    /// Hands leadership over if this node leads and another can, and stops its log.
     pub(crate) async fn stop(&self) {
         let limit = Duration::from_millis(STOP_MS_MAX);
-        if self.cluster.leadership().mine.is_some() {
+        if self.cluster.leadership().mine.is_some()
+            && let Some(to) = self.successor()
+        {
             let deadline = tokio::time::Instant::now() + limit;
-            if let Err(error) = self.cluster.hand_over(None, deadline).await {
+            if let Err(error) = self.cluster.hand_over(to, deadline).await {
                 tracing::info!(%error, "leadership was not handed over");
             }
         }

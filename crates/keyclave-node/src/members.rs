@@ -1,5 +1,6 @@
 //! What this node can say and do about the members: who they are, how they are, and taking one out.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keyclave_cluster::members::Role;
@@ -8,18 +9,43 @@ use keyclave_crypto::token::{JoinTicket, Token};
 use keyclave_proto::peer::v1 as wire;
 use keyclave_proto::peer::v1::ceremony_service_client::CeremonyServiceClient;
 use keyclave_proto::peer::v1::forward_service_client::ForwardServiceClient;
-use keyclave_types::ids::NodeId;
+use keyclave_types::ids::{NodeId, PlainKind, RecordId};
 use keyclave_types::member::{Addresses, Member as MemberRecord};
+use keyclave_types::time::UnixMillis;
+use keyclave_vault::records::cluster::RejoinPolicy;
 use keyclave_vault::refusal::Refusal;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::guesses::Guesses;
 use crate::host::Host;
 use crate::member::Member;
+use crate::world::RuntimeUnusable;
 
 /// How long one peer may take to say how it is.
 const STATUS_MS_MAX: u64 = 1_000;
+/// A peer's word for whether its machine may keep a restart key; nothing where it did not say.
+pub(crate) fn restart_key_of(word: u32) -> Option<Result<(), RuntimeUnusable>> {
+    match word {
+        1 => Some(Ok(())),
+        2 => Some(Err(RuntimeUnusable::NotTmpfs)),
+        3 => Some(Err(RuntimeUnusable::Swap)),
+        4 => Some(Err(RuntimeUnusable::Absent)),
+        _ => None,
+    }
+}
+
+/// The word that [`restart_key_of`] reads.
+pub(crate) fn restart_key_word(usable: Result<(), RuntimeUnusable>) -> u32 {
+    match usable {
+        Ok(()) => 1,
+        Err(RuntimeUnusable::NotTmpfs) => 2,
+        Err(RuntimeUnusable::Swap) => 3,
+        Err(RuntimeUnusable::Absent | RuntimeUnusable::Access) => 4,
+    }
+}
+
 /// How long the trail may take to forget its keys; a blocked disk must not keep a node from being sealed.
 const FORGET_MS_MAX: u64 = 1_000;
 
@@ -47,6 +73,23 @@ pub struct PeerSeal {
     pub boot_public: Vec<u8>,
     /// The ceremony that it holds.
     pub ceremony: Option<wire::CeremonyProgress>,
+    /// What a share for its process must name; empty if it needs none.
+    pub ceremony_id: Vec<u8>,
+    /// Wrong shares given to it.
+    pub guesses: Guesses,
+    /// Whether something on its machine may bring its process back.
+    pub comes_back: bool,
+    /// Whether its machine may keep a restart key; none if it did not say.
+    pub restart_key: Option<Result<(), RuntimeUnusable>>,
+}
+
+/// Whom an operator's seal holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Marked {
+    /// One node.
+    Node,
+    /// All of them.
+    Cluster,
 }
 
 impl<H: Host> Member<H> {
@@ -83,7 +126,38 @@ impl<H: Host> Member<H> {
             sealed: answer.sealed,
             boot_public: answer.boot_public_key,
             ceremony: answer.ceremony,
+            ceremony_id: answer.ceremony_id,
+            guesses: Guesses {
+                wrong: answer.wrong_shares,
+                last_at: UnixMillis(answer.last_wrong_share_unix_ms),
+            },
+            comes_back: answer.comes_back,
+            restart_key: restart_key_of(answer.restart_key),
         })
+    }
+
+    /// Whether a seal mark holds `node`, as far as this node's ledger goes; a sealed node can tell too.
+    pub fn seal_mark(&self, node: NodeId) -> Option<Marked> {
+        let marked = |number| {
+            let mark = RecordId::plain(PlainKind::SealMark, number);
+            self.ledger.read(&mark).ok().flatten().is_some()
+        };
+        if marked(0) {
+            return Some(Marked::Cluster);
+        }
+        marked(node.get()).then_some(Marked::Node)
+    }
+
+    /// Whether something lies on this machine with which its process may come back by itself, and no peer has refused it.
+    pub fn comes_back(&self) -> bool {
+        self.world.runtime.load().is_some() && !self.restart_refused.load(Ordering::Acquire)
+    }
+
+    /// Whether an operator may admit a process at all. Only an unsealed node knows; a sealed one says yes.
+    pub fn admits(&self) -> bool {
+        let view = self.unsealed().ok().and_then(|unsealed| unsealed.keeper.latest().ok());
+        let rules = view.as_ref().and_then(|view| view.rejoin_rules());
+        rules.is_none_or(|rules| rules.policy != RejoinPolicy::Off)
     }
 
     /// Passes a share on to the node whose process it is encrypted to.
@@ -156,8 +230,24 @@ impl<H: Host> Member<H> {
     }
 
     /// Whether a restart key may be kept on this machine.
-    pub fn restart_key_usable(&self) -> Result<(), crate::world::RuntimeUnusable> {
+    pub fn restart_key_usable(&self) -> Result<(), RuntimeUnusable> {
         self.world.runtime.usable()
+    }
+
+    /// To whom leadership goes before this node is sealed or stops: nobody if no unmarked node can lead, any if none is marked.
+    pub(crate) fn successor(&self) -> Option<Option<NodeId>> {
+        let keyed = self.connections.keyed();
+        let able: Vec<NodeId> =
+            self.known_members().into_iter().filter(|known| known.votes).map(|known| known.node).collect();
+        let able: Vec<NodeId> =
+            able.into_iter().filter(|node| *node != self.local.node && keyed.contains(node)).collect();
+        let unmarked: Vec<NodeId> =
+            able.iter().copied().filter(|node| self.seal_mark(*node).is_none()).collect();
+        match unmarked.first() {
+            None => None,
+            Some(_) if unmarked.len() == able.len() => Some(None),
+            Some(first) => Some(Some(*first)),
+        }
     }
 
     /// Seals this node: serves nobody from here on, hands leadership over, wipes what it holds, and ends the process

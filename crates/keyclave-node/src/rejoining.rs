@@ -3,20 +3,24 @@
 //!
 //! The asking side; who answers is [`crate::services::rejoin`].
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use keyclave_cluster::transport::directory::{Directory, LocalNode};
+use keyclave_cluster::transport::peers::Dedicated;
 use keyclave_cluster::transport::wire::Exporter;
 use keyclave_crypto::labels;
 use keyclave_crypto::secret::Secret;
 use keyclave_crypto::sign::SigningKey;
 use keyclave_proto::peer::v1 as wire;
 use keyclave_proto::peer::v1::rejoin_service_client::RejoinServiceClient;
+use keyclave_proto::reason::Reason;
 use keyclave_types::ids::{ClusterId, Incarnation, NodeId};
 use keyclave_vault::keyring::Root;
 use tokio::time::Instant;
 
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::member::Member;
 use crate::unsealing::By;
@@ -66,26 +70,55 @@ pub(crate) fn restart_message(
     .concat()
 }
 
+/// What became of asking a peer for the root.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Asked {
+    /// It gave one, and that opened the keyring.
+    Believed,
+    /// An unsealed peer said that nothing vouches for this process.
+    NotAdmitted,
+    /// It gave none, or none that is believed.
+    Nothing,
+}
+
 impl<H: Host> Member<H> {
     /// Tries what may vouch for this process, one after the other; each on a connection of its own.
     async fn rejoin_at(self: &Arc<Self>, node: NodeId) -> bool {
         let restart = self.world.runtime.load().and_then(|seed| Secret::from_slice("restart key", &seed));
         if let Some(seed) = restart {
             let key = SigningKey::from_seed(seed);
-            if self.ask_for_root(node, |exporter| self.restart_vouch(&key, exporter)).await {
+            let asked = self.ask_by(node, |exporter| self.restart_vouch(&key, exporter)).await;
+            if asked == Asked::Believed {
+                return true;
+            }
+            if asked == Asked::NotAdmitted {
+                self.restart_refused.store(true, Ordering::Release);
+            }
+        }
+        for kind in [wire::VouchKind::Admission, wire::VouchKind::Members] {
+            if self.ask_by(node, |_| self.vouch(kind, Vec::new(), Vec::new())).await == Asked::Believed {
                 return true;
             }
         }
-        self.ask_for_root(node, |_| self.vouch(wire::VouchKind::Admission, Vec::new())).await
+        false
     }
 
-    async fn ask_for_root(
+    async fn ask_by(
         self: &Arc<Self>,
         node: NodeId,
         vouch: impl FnOnce(&Exporter) -> wire::RejoinRequest,
-    ) -> bool {
-        let Ok(dedicated) = self.peers.dedicated(node).await else { return false };
+    ) -> Asked {
+        let Ok(dedicated) = self.peers.dedicated(node).await else { return Asked::Nothing };
         let request = vouch(&dedicated.exporter);
+        self.ask_for_root(node, dedicated, request).await
+    }
+
+    pub(crate) async fn ask_for_root(
+        self: &Arc<Self>,
+        node: NodeId,
+        dedicated: Dedicated,
+        request: wire::RejoinRequest,
+    ) -> Asked {
         let limit = Duration::from_millis(ANSWER_MS_MAX);
         let asked = dedicated
             .channel
@@ -94,11 +127,12 @@ impl<H: Host> Member<H> {
             Ok(answer) => {
                 let believed = self.believe(answer).await;
                 tracing::info!(%node, believed, "a peer gave a root");
-                believed
+                if believed { Asked::Believed } else { Asked::Nothing }
             }
             Err(error) => {
                 tracing::debug!(%node, %error, "a peer did not give the root");
-                false
+                let reason = Failure::from(error).reason();
+                if reason == Some(Reason::NotAdmitted) { Asked::NotAdmitted } else { Asked::Nothing }
             }
         }
     }
@@ -106,12 +140,17 @@ impl<H: Host> Member<H> {
     fn restart_vouch(&self, key: &SigningKey, exporter: &Exporter) -> wire::RejoinRequest {
         let LocalNode { cluster, node, incarnation, .. } = self.local;
         let message = restart_message(cluster, node, incarnation, &self.boot.public(), exporter);
-        self.vouch(wire::VouchKind::RestartKey, key.sign(&message).to_vec())
+        self.vouch(wire::VouchKind::RestartKey, key.sign(&message).to_vec(), Vec::new())
     }
 
-    fn vouch(&self, kind: wire::VouchKind, signature: Vec<u8>) -> wire::RejoinRequest {
+    pub(crate) fn vouch(
+        &self,
+        kind: wire::VouchKind,
+        signature: Vec<u8>,
+        sealed_share: Vec<u8>,
+    ) -> wire::RejoinRequest {
         let boot_public_key = self.boot.public().to_vec();
-        wire::RejoinRequest { boot_public_key, vouch: kind.into(), signature, sealed_share: Vec::new() }
+        wire::RejoinRequest { boot_public_key, vouch: kind.into(), signature, sealed_share }
     }
 
     /// A root is believed because it opens the keyring.

@@ -11,6 +11,7 @@ use keyclave_crypto::secret::Secret;
 use keyclave_crypto::sign::SigningKey;
 use keyclave_policy::{Action, Principal};
 use keyclave_proto::reason::Reason;
+use keyclave_proto::share_terms::Vouched;
 use keyclave_vault::refusal::Refusal;
 use keyclave_vault::upkeep::Upkeep;
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::member::Member;
+use crate::members::Marked;
 use crate::noting::Act;
 use crate::unsealing::By;
 
@@ -27,10 +29,14 @@ const ATTEMPT_MS_MAX: u64 = 10_000;
 const CATCH_UP_REST_MS: u64 = 10;
 /// Rest after a failed attempt.
 const REST_MS: u64 = 500;
+/// How long being a member is enough after an unseal that said so.
+const MEMBERS_MS: u64 = 10 * 60 * 1_000;
 
 /// Repeats each step until it is done, or the node is sealed again.
 pub(crate) async fn settle_in<H: Host>(member: Weak<Member<H>>, by: By) {
-    for step in [Step::Marks, Step::SegmentKey, Step::Record, Step::Certificate, Step::RestartKey] {
+    for step in
+        [Step::Marks, Step::Vouched, Step::SegmentKey, Step::Record, Step::Certificate, Step::RestartKey]
+    {
         loop {
             let Some(member) = member.upgrade() else { return };
             if member.unsealed().is_err() || member.is_withdrawn() {
@@ -38,10 +44,11 @@ pub(crate) async fn settle_in<H: Host>(member: Weak<Member<H>>, by: By) {
             }
             let deadline = Instant::now() + Duration::from_millis(ATTEMPT_MS_MAX);
             let done = match step {
-                Step::Marks => member.lift_marks(deadline).await,
+                Step::Marks => member.lift_marks(&by, deadline).await,
+                Step::Vouched => member.vouch_for_agreed(&by, deadline).await,
                 Step::Record => {
                     let operation = match by {
-                        By::Ceremony => "UnsealByShares",
+                        By::Ceremony(_) => "UnsealByShares",
                         By::Peer => "UnsealByPeer",
                     };
                     member.note(Act::new(operation).on(Target::Node(member.local.node))).await;
@@ -64,6 +71,7 @@ pub(crate) async fn settle_in<H: Host>(member: Weak<Member<H>>, by: By) {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Marks,
+    Vouched,
     SegmentKey,
     Record,
     Certificate,
@@ -71,13 +79,20 @@ enum Step {
 }
 
 impl<H: Host> Member<H> {
-    /// Lifts what an operator's seal has marked, if a ceremony has unsealed this node; it serves only afterwards.
-    async fn lift_marks(&self, deadline: Instant) -> Result<(), Failure> {
+    /// Lifts what an operator's seal has marked, if a ceremony has unsealed this node: its own mark, those of the nodes
+    /// that the ceremony vouches for, and the cluster's. It serves only afterwards.
+    async fn lift_marks(&self, by: &By, deadline: Instant) -> Result<(), Failure> {
         let unsealed = self.unsealed()?;
-        if !unsealed.marked.load(Ordering::Acquire) {
+        let mut nodes = vec![self.local.node];
+        match by {
+            By::Ceremony(agreed) => nodes.extend(agreed.vouched.iter().map(|vouched| vouched.node)),
+            By::Peer => {}
+        }
+        let others_marked = nodes.iter().any(|node| self.seal_mark(*node) == Some(Marked::Node));
+        if !unsealed.marked.load(Ordering::Acquire) && !others_marked {
             return Ok(());
         }
-        let upkeep = Upkeep::LiftMarks { nodes: vec![self.local.node], cluster: true };
+        let upkeep = Upkeep::LiftMarks { nodes, cluster: true };
         self.maintain(upkeep, deadline).await?;
         // Another node may have decided it. What was lifted is folded here first; a mark that shows afterwards is
         // another seal, and holds.
@@ -87,6 +102,34 @@ impl<H: Host> Member<H> {
         unsealed.keeper.latest()?;
         unsealed.marked.store(false, Ordering::Release);
         tracing::info!("the operator's seal is lifted");
+        Ok(())
+    }
+
+    /// Lets in whom the shares of a ceremony vouch for. What the cluster's policy does not allow, or a seal that came
+    /// meanwhile, is said and left.
+    async fn vouch_for_agreed(&self, by: &By, deadline: Instant) -> Result<(), Failure> {
+        let By::Ceremony(agreed) = by else { return Ok(()) };
+        let others = agreed.vouched.iter().filter(|vouched| vouched.node != self.local.node);
+        let mut wanted: Vec<_> = others
+            .map(|Vouched { node, code }| {
+                let act = Act::new("VouchByShare").on(Target::Node(*node));
+                (act, Upkeep::Vouch { node: *node, code: code.clone() })
+            })
+            .collect();
+        if agreed.admit_all_members {
+            let until = self.clock().after(MEMBERS_MS);
+            wanted.push((Act::new("AdmitAllMembers").on(Target::Cluster), Upkeep::OpenToMembers { until }));
+        }
+        for (act, upkeep) in wanted {
+            match self.maintain(upkeep, deadline).await {
+                Ok(_) => self.note(act).await,
+                Err(failure @ (Failure::Refused(_) | Failure::Elsewhere(_))) if !failure.may_pass() => {
+                    tracing::warn!(%failure, "what the shares vouch for is not let in");
+                    self.note(act.ended(failure.reason().map_or("OTHER", Reason::as_str))).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
         Ok(())
     }
 

@@ -20,6 +20,8 @@ pub mod answer;
 pub mod message;
 pub mod page;
 
+pub mod share_terms;
+
 pub mod reason;
 
 pub mod status;

@@ -150,6 +150,8 @@ reasons! {
     // Seal and ceremonies.
     /// It is a member already; `init` is for a fresh node.
     AlreadyInitialized = "ALREADY_INITIALIZED" => FailedPrecondition,
+    /// It is unsealed already; no share is needed.
+    AlreadyUnsealed = "ALREADY_UNSEALED" => FailedPrecondition,
     /// The share matches no commitment of the current set.
     ShareWrong = "SHARE_WRONG" => Unauthenticated,
     /// The share belongs to another set.
@@ -162,7 +164,7 @@ reasons! {
     BackOff = "BACK_OFF" => ResourceExhausted,
     /// Another node holds the ceremony; give the share there.
     CeremonyElsewhere = "CEREMONY_ELSEWHERE" => FailedPrecondition,
-    /// No such ceremony.
+    /// No such ceremony, or it has ended: ask for the status and give the share again.
     CeremonyNotFound = "CEREMONY_NOT_FOUND" => NotFound,
     /// The cluster's admission policy does not allow this.
     AdmissionPolicy = "ADMISSION_POLICY" => FailedPrecondition,

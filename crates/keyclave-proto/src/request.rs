@@ -21,7 +21,7 @@ use keyclave_types::seal::ThresholdError;
 
 pub use audit::AuditSearch;
 pub use cluster::{AdmissionPolicy, Init, Join, StepDown};
-pub use seal::{EncryptedShare, ResetCeremony, SubmitShare, reset_terms, submit_terms};
+pub use seal::{EncryptedShare, ResetCeremony, SubmitShare};
 
 use crate::page::PageTokenError;
 

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod crypto;
 pub(crate) mod key;
 pub(crate) mod seal;
+mod seal_status;
 
 pub(crate) mod forwarded;
 

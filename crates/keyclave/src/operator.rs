@@ -22,8 +22,9 @@ pub(crate) async fn run(command: OperatorCommand, connection: &Connection) -> Re
             let asked = init::Asked { shares, threshold, admission: admission.into(), cacert_out };
             init::run(asked, connection).await
         }
-        OperatorCommand::Unseal { node, code, share_file, all_members, reset } => {
-            unseal::run(unseal::Asked { node, code, share_file, all_members, reset }, connection).await
+        OperatorCommand::Unseal { node, code, node_code, share_file, all_members, reset } => {
+            unseal::run(unseal::Asked { node, code, node_code, share_file, all_members, reset }, connection)
+                .await
         }
         OperatorCommand::Admit { node, code } => seal::admit(node, &code, connection).await,
         OperatorCommand::Code => seal::code(connection).await,

@@ -11,7 +11,7 @@ use keyclave_node::member::Member;
 use keyclave_node::node::{Node, Setup};
 use keyclave_node::world::{EntropySource, World as Outside};
 use keyclave_policy::{Action, Principal};
-use keyclave_proto::request::submit_terms;
+use keyclave_proto::share_terms::{ShareTerms, SubmitTerms};
 use keyclave_server::pipeline::Pipeline;
 use keyclave_types::ids::RequestId;
 use keyclave_types::member::{Addresses, HostPort};
@@ -212,11 +212,13 @@ impl Process<'_> {
     /// People give as many shares as it takes, on the machine itself.
     async fn bring_shares(&self) {
         let mut entropy = Entropy::from_seed(self.entropy.seed());
-        let terms = submit_terms(false, false);
+        let Some(ceremony) = self.member.ceremony_id() else { return };
+        let terms = SubmitTerms { ceremony, vouch_for: None, admit_all_members: false };
+        let bound = ShareTerms::Submit(terms.clone()).to_bytes();
         for share in self.world.secrets.shares().iter().take(usize::from(SHARES.0)) {
             let public = self.member.boot_public();
             let sealed =
-                hpke::seal_to(&public, labels::SHARE_TO_NODE, &terms, share.as_bytes(), &mut entropy);
+                hpke::seal_to(&public, labels::SHARE_TO_NODE, &bound, share.as_bytes(), &mut entropy);
             let Ok(sealed) = sealed else { return };
             // A share that cannot be judged now is brought again in the next round.
             if self.member.give_share(&terms, &sealed).await.is_err() {

@@ -5,7 +5,9 @@ use std::sync::PoisonError;
 use keyclave_crypto::hpke;
 use keyclave_crypto::labels::SHARE_TO_NODE;
 use keyclave_crypto::share::Share;
-use keyclave_proto::request::{Cause, Invalid, reset_terms, submit_terms};
+use keyclave_proto::reason::Reason;
+use keyclave_proto::request::{Cause, Invalid};
+use keyclave_proto::share_terms::{self, SubmitTerms, Vouched};
 use keyclave_proto::v1;
 use keyclave_types::ids::{CeremonyId, NodeId};
 use keyclave_types::request::NodeCode;
@@ -20,6 +22,8 @@ use crate::wire;
 pub struct BootKey {
     node: Option<NodeId>,
     public: [u8; 32],
+    /// What a share for it must name; none while it needs no share.
+    ceremony: Option<CeremonyId>,
 }
 
 /// A boot key whose code was compared with what its machine shows. Only to such a one is a share encrypted.
@@ -35,8 +39,8 @@ pub struct CodeDiffers {
 }
 
 impl BootKey {
-    pub(crate) fn new(node: Option<NodeId>, public: [u8; 32]) -> Self {
-        Self { node, public }
+    pub(crate) fn new(node: Option<NodeId>, public: [u8; 32], ceremony: Option<CeremonyId>) -> Self {
+        Self { node, public, ceremony }
     }
 
     /// The node that it is said to belong to.
@@ -65,10 +69,10 @@ impl BootKey {
 pub struct GivenShare(Share);
 
 /// What a share is given for, beside opening the cluster.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ShareTerms {
-    /// It is given on that very machine, or its code was named as that of the node to vouch for.
-    pub vouch: bool,
+    /// The process on whose machine it is given, or whose code was named as that of the node to vouch for.
+    pub vouch_for: Option<(NodeId, NodeCode)>,
     /// Once unsealed, let every current member in for ten minutes.
     pub admit_all_members: bool,
 }
@@ -151,17 +155,32 @@ impl Client {
         to: &ComparedKey,
         terms: ShareTerms,
     ) -> Result<ShareAnswer, ShareError> {
-        let bound = submit_terms(terms.vouch, terms.admit_all_members);
+        let Some(ceremony) = to.0.ceremony else { return Ok(ShareAnswer::not_needed(share)) };
+        let ShareTerms { vouch_for, admit_all_members } = terms;
+        let vouch_for = vouch_for.map(|(node, code)| Vouched { node, code });
+        let bound = share_terms::ShareTerms::Submit(SubmitTerms {
+            ceremony,
+            vouch_for: vouch_for.clone(),
+            admit_all_members,
+        });
         let request = v1::SubmitShareRequest {
             node: to.0.node.map_or(0, NodeId::get),
-            encrypted_share: self.encrypted(share, to, &bound)?,
+            encrypted_share: self.encrypted(share, to, &bound.to_bytes())?,
             boot_public_key: to.0.public.to_vec(),
-            vouch: terms.vouch,
-            admit_all_members: terms.admit_all_members,
+            admit_all_members,
+            vouch_for: vouch_for
+                .map(|vouched| v1::Vouched { node: vouched.node.get(), code: vouched.code.to_string() }),
+            ceremony_id: ceremony.as_bytes().to_vec(),
         };
         let send = |channel, request| async move { wire::seal(channel).submit_share(request).await };
-        let response = self.read(request, send).await?;
-        Ok(ShareAnswer::try_from(response).map_err(ReadError::Answer)?)
+        match self.read(request, send).await {
+            Ok(response) => Ok(ShareAnswer::try_from(response).map_err(ReadError::Answer)?),
+            // Others were faster, or the answer to the share that completed the ceremony was lost.
+            Err(ReadError::Refused(refusal)) if refusal.known_reason() == Some(Reason::AlreadyUnsealed) => {
+                Ok(ShareAnswer::not_needed(share))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Ends a ceremony at a sealed node; any share of the current set allows it.
@@ -171,10 +190,12 @@ impl Client {
         share: &GivenShare,
         to: &ComparedKey,
     ) -> Result<(), ShareError> {
+        let bound = share_terms::ShareTerms::Reset(ceremony).to_bytes();
         let request = v1::ResetCeremonyRequest {
             ceremony_id: ceremony.as_bytes().to_vec(),
-            encrypted_share: self.encrypted(share, to, &reset_terms(ceremony))?,
+            encrypted_share: self.encrypted(share, to, &bound)?,
             boot_public_key: to.0.public.to_vec(),
+            node: to.0.node.map_or(0, NodeId::get),
         };
         let send = |channel, request| async move { wire::seal(channel).reset_ceremony(request).await };
         self.read(request, send).await?;
@@ -188,6 +209,17 @@ impl Client {
     }
 }
 
+impl ShareAnswer {
+    fn not_needed(share: &GivenShare) -> Self {
+        Self {
+            outcome: ShareOutcome::NotNeeded,
+            share_number: u32::from(share.number()),
+            ceremony: None,
+            nodes_to_admit: Vec::new(),
+        }
+    }
+}
+
 impl TryFrom<v1::SubmitShareResponse> for ShareAnswer {
     type Error = Invalid;
 
@@ -197,7 +229,6 @@ impl TryFrom<v1::SubmitShareResponse> for ShareAnswer {
             v1::ShareOutcome::Repeated => ShareOutcome::Repeated,
             v1::ShareOutcome::Completed => ShareOutcome::Completed,
             v1::ShareOutcome::Vouched => ShareOutcome::Vouched,
-            v1::ShareOutcome::NotNeeded => ShareOutcome::NotNeeded,
             v1::ShareOutcome::Unspecified => {
                 return Err(Invalid { field: "outcome".to_owned(), cause: Cause::Missing });
             }

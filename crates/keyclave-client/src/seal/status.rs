@@ -46,6 +46,10 @@ pub struct NodeSeal {
     pub needs_admission: bool,
     /// Whether its next process can come back by itself.
     pub restart_key: RestartKey,
+    /// Wrong shares given to it since a ceremony was last completed there.
+    pub wrong_shares: u32,
+    /// When the last of them came.
+    pub last_wrong_share: Option<UnixMillis>,
 }
 
 /// Whether a node holds keys.
@@ -89,7 +93,7 @@ pub struct Ceremony {
     pub needed: u32,
     /// The numbers of the shares given.
     pub share_numbers: Vec<u32>,
-    /// Wrong shares.
+    /// Wrong shares given to that node since a ceremony was last completed there.
     pub refused: u32,
     /// When it was opened.
     pub opened_at: UnixMillis,
@@ -119,10 +123,14 @@ impl TryFrom<v1::NodeSeal> for NodeSeal {
     fn try_from(seal: v1::NodeSeal) -> Result<Self, Invalid> {
         let node = NodeId::new(seal.node);
         let boot_key = wire::optional_bytes(&seal.boot_public_key, "boot_public_key")?;
+        let ceremony = wire::optional_bytes(&seal.ceremony_id, "ceremony_id")?.map(CeremonyId::from_bytes);
+        let last_wrong_share = Some(UnixMillis(seal.last_wrong_share_unix_ms));
         Ok(Self {
             node,
             state: SealState::of(seal.state()),
-            boot_key: boot_key.map(|public| BootKey::new(node, public)),
+            boot_key: boot_key.map(|public| BootKey::new(node, public, ceremony)),
+            wrong_shares: seal.wrong_shares,
+            last_wrong_share: last_wrong_share.filter(|_| seal.wrong_shares > 0),
             seal_mark: seal.seal_mark,
             needs_admission: seal.needs_admission,
             restart_key: RestartKey::of(seal.restart_key()),

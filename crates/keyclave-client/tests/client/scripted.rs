@@ -16,10 +16,14 @@ use keyclave_proto::v1;
 use keyclave_proto::v1::cluster_service_server::{ClusterService, ClusterServiceServer};
 use keyclave_proto::v1::key_service_server::{KeyService, KeyServiceServer};
 use keyclave_proto::v1::seal_service_server::{SealService, SealServiceServer};
+use keyclave_types::ids::CeremonyId;
 use tokio::io::{DuplexStream, copy_bidirectional, duplex};
 use tokio::task::AbortHandle;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
+
+/// The ceremony at every node.
+pub(crate) const CEREMONY: CeremonyId = CeremonyId::from_bytes([8; 16]);
 
 /// What a node does with its next call.
 #[derive(Clone, Copy, Debug)]
@@ -250,7 +254,8 @@ plain! { SealService {
     ) -> Result<Response<v1::GetSealStatusResponse>, Status> {
         let position = self.reply("GetSealStatus", &request, &[], None).await?;
         let boot_public_key = self.boot_key().public().to_vec();
-        let this_node = Some(v1::NodeSeal { node: 3, boot_public_key, ..Default::default() });
+        let ceremony_id = CEREMONY.as_bytes().to_vec();
+        let this_node = Some(v1::NodeSeal { node: 3, boot_public_key, ceremony_id, ..Default::default() });
         Ok(Response::new(v1::GetSealStatusResponse { position, this_node, ..Default::default() }))
     }
 
@@ -270,7 +275,8 @@ plain! { SealService {
     ) -> Result<Response<v1::GetCodeResponse>, Status> {
         self.reply("GetCode", &request, &[], None).await?;
         let boot_public_key = self.boot_key().public().to_vec();
-        Ok(Response::new(v1::GetCodeResponse { node: 3, boot_public_key, ..Default::default() }))
+        let ceremony_id = CEREMONY.as_bytes().to_vec();
+        Ok(Response::new(v1::GetCodeResponse { node: 3, boot_public_key, ceremony_id, ..Default::default() }))
     }
 } }
 

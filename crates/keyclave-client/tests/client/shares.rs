@@ -6,11 +6,11 @@ use keyclave_crypto::hpke;
 use keyclave_crypto::labels::SHARE_TO_NODE;
 use keyclave_crypto::secret::Secret;
 use keyclave_crypto::shamir;
-use keyclave_proto::request::{reset_terms, submit_terms};
-use keyclave_types::ids::CeremonyId;
+use keyclave_proto::share_terms::{self, SubmitTerms, Vouched};
+use keyclave_types::ids::{CeremonyId, NodeId};
 use keyclave_types::seal::Threshold;
 
-use crate::scripted::{Memory, Node, client};
+use crate::scripted::{CEREMONY, Memory, Node, client};
 
 fn share_text() -> String {
     let root = Secret::from_fn("root", |bytes| bytes.fill(7));
@@ -28,19 +28,28 @@ async fn a_share_arrives_readable_only_for_the_process_whose_code_was_compared()
     let compared = key.compare(&read_on_the_machine).unwrap();
 
     let share = GivenShare::parse(&share_text()).unwrap();
-    let terms = ShareTerms { vouch: true, admit_all_members: false };
+    let vouched = (NodeId::new(3).unwrap(), read_on_the_machine);
+    let terms = ShareTerms { vouch_for: Some(vouched.clone()), admit_all_members: false };
     let answer = client.submit_share(&share, &compared, terms).await.unwrap();
     assert_eq!((answer.outcome, answer.share_number), (ShareOutcome::Taken, 1));
 
     let sent = node.shares().remove(0);
-    assert_eq!((sent.node, sent.vouch, sent.admit_all_members), (3, true, false));
-    let open = |key: &hpke::BootKey, terms: &[u8]| key.open(SHARE_TO_NODE, terms, &sent.encrypted_share);
-    let opened = open(node.boot_key(), &submit_terms(true, false)).unwrap();
+    assert_eq!((sent.node, sent.admit_all_members), (3, false));
+    let open = |key: &hpke::BootKey, terms: share_terms::ShareTerms| {
+        key.open(SHARE_TO_NODE, &terms.to_bytes(), &sent.encrypted_share)
+    };
+    let vouch_for = Some(Vouched { node: vouched.0, code: vouched.1 });
+    let terms = SubmitTerms { ceremony: CEREMONY, vouch_for, admit_all_members: false };
+    let submit = share_terms::ShareTerms::Submit;
+    let opened = open(node.boot_key(), submit(terms.clone())).unwrap();
     assert_eq!(opened.as_slice(), share_text().as_bytes());
-    assert!(open(other.boot_key(), &submit_terms(true, false)).is_err());
-    // Nobody on the way can change what it was given for.
-    assert!(open(node.boot_key(), &submit_terms(true, true)).is_err());
-    assert!(open(node.boot_key(), &reset_terms(CeremonyId::from_bytes([1; 16]))).is_err());
+    assert!(open(other.boot_key(), submit(terms.clone())).is_err());
+    // Nobody on the way can change what it was given for, nor give it to another ceremony.
+    let later = CeremonyId::from_bytes([1; 16]);
+    assert!(open(node.boot_key(), submit(SubmitTerms { admit_all_members: true, ..terms.clone() })).is_err());
+    assert!(open(node.boot_key(), submit(SubmitTerms { vouch_for: None, ..terms.clone() })).is_err());
+    assert!(open(node.boot_key(), submit(SubmitTerms { ceremony: later, ..terms })).is_err());
+    assert!(open(node.boot_key(), share_terms::ShareTerms::Reset(CEREMONY)).is_err());
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,22 +5,32 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use keyclave_audit::record::Target;
+use keyclave_cluster::keys::EntryKeys;
 use keyclave_cluster::transport::connection::PeerInfo;
 use keyclave_crypto::{hpke, sign};
 use keyclave_proto::peer::v1 as wire;
 use keyclave_proto::peer::v1::rejoin_service_server::RejoinService;
+use keyclave_proto::reason::Reason;
+use keyclave_proto::share_terms::rejoin_terms;
+use keyclave_vault::ceremony::Collector;
+use keyclave_vault::occasion::Now;
+use keyclave_vault::records::cluster::RejoinPolicy;
 use keyclave_vault::refusal::Refusal;
 use keyclave_vault::upkeep::Upkeep;
 use keyclave_vault::view::View;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use crate::ceremony::open_share;
 use crate::failure::Failure;
+use crate::giving::GiveError;
 use crate::host::Host;
 use crate::member::Member;
 use crate::noting::Act;
 use crate::rejoining::restart_message;
 use crate::services::forward::ending;
+use crate::serving::Serving;
+use crate::vouching::receiver_message;
 
 /// How long it may take to use up an admission through the ledger.
 const ADMISSION_MS_MAX: u64 = 2_500;
@@ -40,6 +50,23 @@ impl<H: Host> RejoinService for RejoinDoor<H> {
         let peer = PeerInfo::of(&request).cloned().ok_or_else(|| Status::internal("no peer connection"))?;
         let answer = member.give_root(&peer, &request.into_inner()).await;
         answer.map(Response::new).map_err(Failure::into_status)
+    }
+
+    async fn prove_unsealed(
+        &self,
+        request: Request<wire::ProveUnsealedRequest>,
+    ) -> Result<Response<wire::ProveUnsealedResponse>, Status> {
+        let member = self.member.upgrade().ok_or_else(ending)?;
+        let exporter = PeerInfo::of(&request).ok_or_else(|| Status::internal("no peer connection"))?.exporter;
+        let asking = request.into_inner().boot_public_key;
+        let asking: [u8; 32] =
+            asking.try_into().map_err(|_| Status::invalid_argument("a boot key is 32 bytes"))?;
+        member.serving().map_err(Failure::into_status)?;
+        let boot = member.boot.public();
+        let message = receiver_message(member.local.cluster, member.local.node, &boot, &asking, &exporter);
+        let signature =
+            member.keys.sign_as_writer(&message).ok_or_else(|| Failure::Sealed.into_status())?.to_vec();
+        Ok(Response::new(wire::ProveUnsealedResponse { boot_public_key: boot.to_vec(), signature }))
     }
 }
 
@@ -65,10 +92,11 @@ impl<H: Host> Member<H> {
         match request.vouch() {
             wire::VouchKind::RestartKey => self.check_restart_key(&view, peer, &boot, &request.signature)?,
             wire::VouchKind::Admission => self.use_admission(peer, &boot).await?,
-            wire::VouchKind::Unspecified
-            | wire::VouchKind::Share
-            | wire::VouchKind::Members
-            | wire::VouchKind::Ceremony => return Err(Refusal::NotAdmitted.into()),
+            wire::VouchKind::Share => self.admit_by_share(&view, peer, &boot, &request.sealed_share).await?,
+            wire::VouchKind::Members => self.check_open_to_members(&serving, &view, peer)?,
+            wire::VouchKind::Unspecified | wire::VouchKind::Ceremony => {
+                return Err(Refusal::NotAdmitted.into());
+            }
         }
         let unsealed = self.unsealed()?;
         let seal = view.seal_record().ok_or(Refusal::RecordLost)?;
@@ -103,6 +131,52 @@ impl<H: Host> Member<H> {
             && node.key == peer.key
             && sign::verify(&recorded.public, &message, signature);
         if right { Ok(()) } else { Err(Refusal::NotAdmitted.into()) }
+    }
+
+    /// A share that is one of the current set admits the process that shows it, through the ledger, so that a seal that is
+    /// acknowledged meanwhile holds.
+    async fn admit_by_share(
+        &self,
+        view: &View,
+        peer: &PeerInfo,
+        boot: &[u8; 32],
+        sealed: &[u8],
+    ) -> Result<(), Failure> {
+        let act = Act::new("VouchByShare").on(Target::Node(peer.node)).asked_by(peer.node);
+        let share = open_share(&self.boot, &rejoin_terms(&peer.exporter.0, boot), sealed)
+            .map_err(|_| Refusal::NotAdmitted)?;
+        let set = view.seal_record().ok_or(Refusal::RecordLost)?.current;
+        if let Err(refusal) = Collector::judge(&set, &share) {
+            let reason = match self.wrong_share(refusal) {
+                GiveError::BackOff => Reason::BackOff,
+                _ => Reason::ShareWrong,
+            };
+            self.record(act.ended(reason.as_str())).await?;
+            return Err(Refusal::NotAdmitted.into());
+        }
+        drop(share);
+        self.record(act.clone().intended()).await?;
+        let deadline = Instant::now() + Duration::from_millis(ADMISSION_MS_MAX);
+        self.maintain(Upkeep::Vouch { node: peer.node, code: hpke::code(boot) }, deadline).await?;
+        self.use_admission(peer, boot).await?;
+        self.note(act).await;
+        Ok(())
+    }
+
+    /// Being a member is enough for a while, where the cluster's policy and whoever unsealed it said so.
+    fn check_open_to_members(
+        &self,
+        serving: &Serving<H>,
+        view: &View,
+        peer: &PeerInfo,
+    ) -> Result<(), Failure> {
+        let rules = view.rejoin_rules().ok_or(Refusal::RecordLost)?;
+        let node = view.node(peer.node).ok_or(Refusal::NotAdmitted)?;
+        let open = match (rules.policy, rules.members_until, serving.now(view)) {
+            (RejoinPolicy::Members, Some(until), Now::Trusted(now)) => now < until && node.key == peer.key,
+            (RejoinPolicy::Members | RejoinPolicy::Strict | RejoinPolicy::Off, _, _) => false,
+        };
+        if open { Ok(()) } else { Err(Refusal::NotAdmitted.into()) }
     }
 
     async fn use_admission(&self, peer: &PeerInfo, boot: &[u8; 32]) -> Result<(), Failure> {

@@ -1,19 +1,17 @@
 //! Requests of `SealService`.
 
 use keyclave_types::ids::{CeremonyId, NodeId};
-use keyclave_types::request::{Write, WriteKind};
+use keyclave_types::request::{NodeCode, Write, WriteKind};
 
 use super::field::{self, At};
 use super::{Asked, Cause, Invalid};
+use crate::share_terms::{SubmitTerms, Vouched};
 use crate::v1;
 
 /// Bytes of one share, encrypted.
 const ENCRYPTED_SHARE_BYTES_MAX: usize = 1024;
 /// Characters of a code as it may be typed.
 const CODE_BYTES_MAX: usize = 64;
-/// First byte of what a share is given for.
-const TERMS_FORMAT: u8 = 0x01;
-
 /// A share that only one process can read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EncryptedShare {
@@ -36,44 +34,19 @@ pub struct SubmitShare {
     pub node: Option<NodeId>,
     /// The share.
     pub share: EncryptedShare,
-    /// Whether it vouches for the process that gets it.
-    pub vouch: bool,
-    /// Whether all members are let in once the cluster is unsealed.
-    pub admit_all_members: bool,
+    /// What it is given for.
+    pub terms: SubmitTerms,
 }
 
 /// The end of a ceremony.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ResetCeremony {
+    /// Where; the asked node if none.
+    pub node: Option<NodeId>,
     /// Which one.
     pub ceremony: CeremonyId,
     /// What allows it while the node is sealed.
     pub share: Option<EncryptedShare>,
-}
-
-impl SubmitShare {
-    /// The associated data under which the share is encrypted; see [`submit_terms`].
-    pub fn terms(&self) -> Vec<u8> {
-        submit_terms(self.vouch, self.admit_all_members)
-    }
-}
-
-impl ResetCeremony {
-    /// The associated data under which the share is encrypted; see [`reset_terms`].
-    pub fn terms(&self) -> Vec<u8> {
-        reset_terms(self.ceremony)
-    }
-}
-
-/// What a share is given for, as the associated data of its encryption: format (1) ‖ 0x01 ‖ vouch (1) ‖ all members
-/// (1). Whoever relays a share can neither change these nor make it reset a ceremony.
-pub fn submit_terms(vouch: bool, admit_all_members: bool) -> Vec<u8> {
-    vec![TERMS_FORMAT, 0x01, u8::from(vouch), u8::from(admit_all_members)]
-}
-
-/// The same for a share that ends a ceremony: format (1) ‖ 0x02 ‖ ceremony id (16).
-pub fn reset_terms(ceremony: CeremonyId) -> Vec<u8> {
-    [&[TERMS_FORMAT, 0x02], ceremony.as_bytes().as_slice()].concat()
 }
 
 impl TryFrom<v1::SubmitShareRequest> for SubmitShare {
@@ -85,8 +58,10 @@ impl TryFrom<v1::SubmitShareRequest> for SubmitShare {
             number => Some(field::node(number).at("node")?),
         };
         let share = encrypted_share(request.encrypted_share, &request.boot_public_key)?;
-        let (vouch, admit_all_members) = (request.vouch, request.admit_all_members);
-        Ok(Self { node, share, vouch, admit_all_members })
+        let ceremony = CeremonyId::from_bytes(field::fixed(&request.ceremony_id).at("ceremony_id")?);
+        let vouch_for = request.vouch_for.map(vouched).transpose()?;
+        let terms = SubmitTerms { ceremony, vouch_for, admit_all_members: request.admit_all_members };
+        Ok(Self { node, share, terms })
     }
 }
 
@@ -95,12 +70,16 @@ impl TryFrom<v1::ResetCeremonyRequest> for ResetCeremony {
 
     fn try_from(request: v1::ResetCeremonyRequest) -> Result<Self, Invalid> {
         let ceremony = CeremonyId::from_bytes(field::fixed(&request.ceremony_id).at("ceremony_id")?);
+        let node = match request.node {
+            0 => None,
+            number => Some(field::node(number).at("node")?),
+        };
         let share = if request.encrypted_share.is_empty() {
             None
         } else {
             Some(encrypted_share(request.encrypted_share, &request.boot_public_key)?)
         };
-        Ok(Self { ceremony, share })
+        Ok(Self { node, ceremony, share })
     }
 }
 
@@ -123,10 +102,19 @@ impl TryFrom<v1::AdmitRequest> for Asked<Write> {
 
     fn try_from(request: v1::AdmitRequest) -> Result<Self, Invalid> {
         let node = field::node(request.node).at("node")?;
-        field::short(request.code.len(), CODE_BYTES_MAX).at("code")?;
-        let code = request.code.parse().at("code")?;
+        let code = code(&request.code).at("code")?;
         field::write(WriteKind::Admit { node, code }, &request.request_id, None)
     }
+}
+
+fn vouched(vouched: v1::Vouched) -> Result<Vouched, Invalid> {
+    let node = field::node(vouched.node).at("vouch_for.node")?;
+    Ok(Vouched { node, code: code(&vouched.code).at("vouch_for.code")? })
+}
+
+fn code(text: &str) -> Result<NodeCode, Cause> {
+    field::short(text.len(), CODE_BYTES_MAX)?;
+    Ok(text.parse()?)
 }
 
 fn encrypted_share(bytes: Vec<u8>, boot_public_key: &[u8]) -> Result<EncryptedShare, Invalid> {
@@ -163,6 +151,7 @@ mod tests {
             SubmitShare::try_from(v1::SubmitShareRequest {
                 encrypted_share: vec![1; share],
                 boot_public_key: vec![2; key],
+                ceremony_id: vec![3; 16],
                 ..Default::default()
             })
         };
@@ -171,14 +160,6 @@ mod tests {
         assert_eq!(submit(1025, 32).unwrap_err().field, "encrypted_share");
         assert_eq!(submit(100, 31).unwrap_err().field, "boot_public_key");
         assert_eq!(format!("{:?}", submit(1, 32).unwrap().share), "EncryptedShare { .. }");
-    }
-
-    #[test]
-    fn golden_terms_stay() {
-        assert_eq!(submit_terms(true, false), [1, 1, 1, 0]);
-        assert_eq!(submit_terms(false, true), [1, 1, 0, 1]);
-        let reset = reset_terms(CeremonyId::from_bytes([7; 16]));
-        assert_eq!(reset, [&[1, 2][..], &[7; 16]].concat());
     }
 
     #[test]

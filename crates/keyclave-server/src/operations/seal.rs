@@ -4,16 +4,17 @@
 
 use std::time::Duration;
 
-use keyclave_node::ceremony::{CeremonyProgress, ShareFailure};
+use keyclave_node::ceremony::ShareFailure;
 use keyclave_node::failure::Failure;
+use keyclave_node::giving::{GiveError, ShareTaken};
 use keyclave_node::host::Host;
 use keyclave_node::member::Member;
-use keyclave_node::unsealing::{GiveError, ShareTaken, UnsealError};
-use keyclave_node::world::RuntimeUnusable;
+use keyclave_node::unsealing::UnsealError;
 use keyclave_policy::{Action, Permit, Principal};
 use keyclave_proto::peer::v1 as peer;
 use keyclave_proto::reason::Reason;
-use keyclave_proto::request::{Invalid, ResetCeremony, SubmitShare};
+use keyclave_proto::request::{EncryptedShare, Invalid, ResetCeremony, SubmitShare};
+use keyclave_proto::share_terms::ShareTerms;
 use keyclave_proto::status::status;
 use keyclave_proto::v1;
 use keyclave_proto::v1::seal_service_server::SealService;
@@ -21,6 +22,7 @@ use keyclave_types::ids::NodeId;
 use keyclave_vault::ceremony::ShareRefusal;
 use tonic::{Request, Response, Status};
 
+use super::seal_status::{nodes_to_admit, own_ceremony, relayed_status, seal_status};
 use super::{Api, take};
 use crate::caller::Caller;
 use crate::pipeline::Pipeline;
@@ -63,11 +65,22 @@ impl<H: Host> SealService for Api<H> {
             Recording::new(&caller, self.pipeline.request_id(), Action::SubmitShare, "SubmitShare");
         let given = match submitted.node.filter(|node| *node != member.node()) {
             None => here(&member, &submitted).await,
-            Some(node) => elsewhere(&member, node, &submitted).await,
+            Some(node) => {
+                let terms = ShareTerms::Submit(submitted.terms.clone());
+                elsewhere(&member, node, &submitted.share, terms).await
+            }
         };
         match given {
-            Ok(given) => {
+            Ok(mut given) => {
                 self.pipeline.record(&member, recording.done(self.pipeline.now())).await?;
+                given.nodes_to_admit = match given.outcome() {
+                    v1::ShareOutcome::Completed | v1::ShareOutcome::Vouched => {
+                        nodes_to_admit(&member, &submitted.terms).await
+                    }
+                    v1::ShareOutcome::Taken | v1::ShareOutcome::Repeated | v1::ShareOutcome::Unspecified => {
+                        Vec::new()
+                    }
+                };
                 Ok(Response::new(given))
             }
             Err(status) => {
@@ -86,11 +99,15 @@ impl<H: Host> SealService for Api<H> {
         let member = self.pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
         let recording =
             Recording::new(&caller, self.pipeline.request_id(), Action::SubmitShare, "ResetCeremony");
-        let done = match &reset.share {
-            Some(share) => {
-                member.reset_ceremony(&reset.terms(), &share.bytes, reset.ceremony).map_err(refused)
+        let done = match (&reset.share, reset.node.filter(|node| *node != member.node())) {
+            (Some(share), None) if share.boot_public_key != member.boot_public() => {
+                Err(refused(GiveError::Share(ShareFailure::BootKey)))
             }
-            None => Err(status(
+            (Some(share), None) => member.reset_ceremony(reset.ceremony, &share.bytes).await.map_err(refused),
+            (Some(share), Some(node)) => {
+                elsewhere(&member, node, share, ShareTerms::Reset(reset.ceremony)).await.map(drop)
+            }
+            (None, _) => Err(status(
                 Reason::ShareMalformed,
                 "a ceremony ends by a share of the set",
                 Default::default(),
@@ -134,6 +151,11 @@ impl<H: Host> SealService for Api<H> {
             node: node.member().map(|member| member.node().get()).unwrap_or_default(),
             code: node.code().to_string(),
             boot_public_key: node.boot_public().to_vec(),
+            ceremony_id: node
+                .member()
+                .and_then(|member| member.ceremony_id())
+                .map(|id| id.as_bytes().to_vec())
+                .unwrap_or_default(),
         }))
     }
 
@@ -178,22 +200,18 @@ async fn here<H: Host>(
     if submitted.share.boot_public_key != member.boot_public() {
         return Err(refused(GiveError::Share(ShareFailure::BootKey)));
     }
-    let node = member.node();
-    let (outcome, share_number, ceremony) =
-        match member.give_share(&submitted.terms(), &submitted.share.bytes).await {
-            Ok(ShareTaken::Progress { x, repeated, progress }) => {
-                let outcome = if repeated { v1::ShareOutcome::Repeated } else { v1::ShareOutcome::Taken };
-                (outcome, x, progress.map(|progress| ceremony_status(node, &progress)))
-            }
-            Ok(ShareTaken::Unsealed { x }) => (v1::ShareOutcome::Completed, x, None),
-            Err(GiveError::NotNeeded) => (v1::ShareOutcome::NotNeeded, 0, None),
-            Err(error) => return Err(refused(error)),
-        };
+    let (outcome, share_number) = match member.give_share(&submitted.terms, &submitted.share.bytes).await {
+        Ok(ShareTaken::Progress { x, repeated: true, .. }) => (v1::ShareOutcome::Repeated, x),
+        Ok(ShareTaken::Progress { x, repeated: false, .. }) => (v1::ShareOutcome::Taken, x),
+        Ok(ShareTaken::Unsealed { x }) => (v1::ShareOutcome::Completed, x),
+        Ok(ShareTaken::Vouched { x }) => (v1::ShareOutcome::Vouched, x),
+        Err(error) => return Err(refused(error)),
+    };
     Ok(v1::SubmitShareResponse {
         position: Some(member.position().into()),
         outcome: outcome.into(),
         share_number: u32::from(share_number),
-        ceremony,
+        ceremony: own_ceremony(member),
         nodes_to_admit: Vec::new(),
     })
 }
@@ -201,14 +219,14 @@ async fn here<H: Host>(
 async fn elsewhere<H: Host>(
     member: &Member<H>,
     node: NodeId,
-    submitted: &SubmitShare,
+    share: &EncryptedShare,
+    terms: ShareTerms,
 ) -> Result<v1::SubmitShareResponse, Status> {
     let request = peer::RelayShareRequest {
-        boot_public_key: submitted.share.boot_public_key.to_vec(),
-        sealed_share: submitted.share.bytes.clone(),
+        boot_public_key: share.boot_public_key.to_vec(),
+        sealed_share: share.bytes.clone(),
         kind: peer::CeremonyKind::Unseal.into(),
-        ceremony_id: Vec::new(),
-        terms: submitted.terms(),
+        terms: terms.to_bytes(),
     };
     let relayed = member.relay_share(node, request, Duration::from_millis(RELAY_MS_MAX)).await;
     let answer = relayed.map_err(|_| {
@@ -223,18 +241,26 @@ async fn elsewhere<H: Host>(
         ShareOutcome::Taken => v1::ShareOutcome::Taken,
         ShareOutcome::Repeated => v1::ShareOutcome::Repeated,
         ShareOutcome::Completed => v1::ShareOutcome::Completed,
-        ShareOutcome::NotNeeded => v1::ShareOutcome::NotNeeded,
+        ShareOutcome::Vouched => v1::ShareOutcome::Vouched,
+        // Only whoever asked for a reset gets this, and looks at no outcome.
+        ShareOutcome::Reset => v1::ShareOutcome::Taken,
+        ShareOutcome::NotNeeded => return Err(refused(GiveError::NotNeeded)),
+        ShareOutcome::Ended => return Err(refused(GiveError::Share(ShareFailure::Ended))),
+        ShareOutcome::OtherCode => return Err(refused(GiveError::OtherCode)),
         ShareOutcome::Wrong => return Err(named(Reason::ShareWrong, answer.x)),
         ShareOutcome::OtherSet => return Err(named(Reason::ShareOtherSet, answer.x)),
         ShareOutcome::OtherBootKey => return Err(refused(GiveError::Share(ShareFailure::BootKey))),
-        ShareOutcome::BackOff => return Err(named(Reason::BackOff, answer.x)),
+        ShareOutcome::BackOff => return Err(refused(GiveError::BackOff)),
         ShareOutcome::Unspecified => return Err(named(Reason::Internal, answer.x)),
     };
     Ok(v1::SubmitShareResponse {
         position: Some(member.position().into()),
         outcome: outcome.into(),
         share_number: answer.x,
-        ceremony: answer.ceremony.as_ref().map(|progress| relayed_status(node, progress)),
+        ceremony: answer
+            .ceremony
+            .as_ref()
+            .map(|progress| relayed_status(node, progress, answer.wrong_shares)),
         nodes_to_admit: Vec::new(),
     })
 }
@@ -251,90 +277,13 @@ fn refused(error: GiveError) -> Status {
         GiveError::Share(ShareFailure::Refused(ShareRefusal::Wrong { .. } | ShareRefusal::Number { .. })) => {
             Reason::ShareWrong
         }
-        GiveError::Share(ShareFailure::Unknown) => Reason::CeremonyNotFound,
+        GiveError::Share(ShareFailure::Ended) => Reason::CeremonyNotFound,
         GiveError::Unseal(UnsealError::Root(_) | UnsealError::Keeper(_)) => Reason::RecordLost,
         GiveError::Unseal(UnsealError::NoSealRecord) => Reason::CatchingUp,
         GiveError::NotConfirmed => Reason::NoLeader,
         GiveError::BackOff => Reason::BackOff,
-        GiveError::NotNeeded => Reason::AlreadyInitialized,
+        GiveError::NotNeeded => Reason::AlreadyUnsealed,
+        GiveError::OtherCode => Reason::CodeUnknown,
     };
     status(reason, &error.to_string(), Default::default())
-}
-
-fn ceremony_status(node: NodeId, progress: &CeremonyProgress) -> v1::CeremonyStatus {
-    v1::CeremonyStatus {
-        ceremony_id: progress.id.as_bytes().to_vec(),
-        node: node.get(),
-        given: u32::try_from(progress.given.len()).unwrap_or(u32::MAX),
-        needed: u32::from(progress.threshold.needed()),
-        share_numbers: progress.given.iter().map(|x| u32::from(x.get())).collect(),
-        refused: progress.refused,
-        opened_at_unix_ms: progress.opened_at.0,
-    }
-}
-
-fn relayed_status(node: NodeId, progress: &peer::CeremonyProgress) -> v1::CeremonyStatus {
-    v1::CeremonyStatus {
-        ceremony_id: progress.ceremony_id.clone(),
-        node: node.get(),
-        given: u32::try_from(progress.given.len()).unwrap_or(u32::MAX),
-        needed: progress.needed,
-        share_numbers: progress.given.clone(),
-        refused: 0,
-        opened_at_unix_ms: progress.begun_unix_ms,
-    }
-}
-
-async fn seal_status<H: Host>(member: &Member<H>) -> v1::GetSealStatusResponse {
-    let own = own_seal(member);
-    let others: Vec<NodeId> = member
-        .known_members()
-        .into_iter()
-        .map(|known| known.node)
-        .filter(|node| *node != member.node())
-        .collect();
-    let asked = futures::future::join_all(others.iter().map(|node| member.peer_seal(*node))).await;
-    let mut nodes = vec![own.clone()];
-    let mut ceremony = member.ceremony().map(|progress| ceremony_status(member.node(), &progress));
-    for (node, seal) in others.into_iter().zip(asked) {
-        let mut shown = v1::NodeSeal { node: node.get(), ..Default::default() };
-        if let Some(seal) = seal {
-            shown.state = if seal.sealed { v1::SealState::Sealed } else { v1::SealState::Unsealed }.into();
-            shown.boot_public_key = seal.boot_public;
-            if let (None, Some(progress)) = (&ceremony, &seal.ceremony) {
-                ceremony = Some(relayed_status(node, progress));
-            }
-        }
-        nodes.push(shown);
-    }
-    nodes.sort_by_key(|seal| seal.node);
-    let set = member.share_set();
-    v1::GetSealStatusResponse {
-        position: Some(member.position().into()),
-        this_node: Some(own),
-        nodes,
-        threshold: set.as_ref().map(|set| u32::from(set.threshold.needed())).unwrap_or_default(),
-        shares: set.as_ref().map(|set| u32::from(set.threshold.shares())).unwrap_or_default(),
-        share_set_id: set.map(|set| set.id.to_vec()).unwrap_or_default(),
-        ceremony,
-        cluster_id: member.cluster_id().as_bytes().to_vec(),
-        server_version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
-}
-
-fn own_seal<H: Host>(member: &Member<H>) -> v1::NodeSeal {
-    let restart_key = match member.restart_key_usable() {
-        Ok(()) => v1::RestartKeyState::Ready,
-        Err(RuntimeUnusable::NotTmpfs) => v1::RestartKeyState::NoTmpfs,
-        Err(RuntimeUnusable::Swap) => v1::RestartKeyState::Swap,
-        Err(RuntimeUnusable::Absent | RuntimeUnusable::Access) => v1::RestartKeyState::Off,
-    };
-    let unsealed = member.is_unsealed();
-    v1::NodeSeal {
-        node: member.node().get(),
-        state: if unsealed { v1::SealState::Unsealed } else { v1::SealState::Sealed }.into(),
-        boot_public_key: member.boot_public().to_vec(),
-        restart_key: restart_key.into(),
-        ..Default::default()
-    }
 }

@@ -35,6 +35,9 @@ pub(crate) enum OperatorCommand {
         /// The node's code, as its log or socket shows it; without it the code is shown and must be confirmed.
         #[arg(long)]
         code: Option<NodeCode>,
+        /// The code of a node that the share is to vouch for; given at its own socket, a share vouches for that node.
+        #[arg(long, value_name = "CODE", conflicts_with = "reset")]
+        node_code: Option<NodeCode>,
         /// A file that holds the share.
         #[arg(long, value_name = "FILE")]
         share_file: Option<PathBuf>,

@@ -134,7 +134,7 @@ impl Cluster {
         let client = self.node(1).over_socket()?.with_deadline(CALL);
         let (code, key) = client.local_code().await?;
         for share in self.shares()? {
-            client.submit_share(&share, &key, ShareTerms { vouch: true, ..ShareTerms::default() }).await?;
+            client.submit_share(&share, &key, ShareTerms::default()).await?;
         }
         until("unsealing node 1", SETTLE, || async {
             let status = self.status(1).await?;

@@ -93,8 +93,31 @@ fn nodes_table(seal: &SealStatus, cluster: Option<&ClusterStatus>) -> String {
     table.lines()
 }
 
+/// The command that lets a process of a node fetch the root.
+pub(super) fn to_admit(node: NodeId) -> String {
+    format!(
+        "node {node} waits: `keyclave operator admit {node} CODE`, with the code that its machine shows \
+         (`keyclave operator code --socket PATH` there), or a share given there"
+    )
+}
+
+/// Wrong shares, for everybody to see.
+pub(super) fn wrong_shares(seal: &SealStatus) -> Vec<String> {
+    let given = seal.nodes.iter().filter(|node| node.wrong_shares > 0);
+    let line = |node: &NodeSeal| {
+        let last = node.last_wrong_share.map_or_else(String::new, |at| format!(", the last at {at}"));
+        let times = if node.wrong_shares == 1 { "share was" } else { "shares were" };
+        format!("{} wrong {times} given to node {}{last}", node.wrong_shares, number(node.node))
+    };
+    given.map(line).collect()
+}
+
 /// What an operator should do something about, each with what that is.
-fn attention(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<&str>) -> Vec<String> {
+pub(super) fn attention(
+    seal: &SealStatus,
+    cluster: Option<&ClusterStatus>,
+    hidden: Option<&str>,
+) -> Vec<String> {
     let mut lines = Vec::new();
     if seal.this_node.state == SealState::Uninitialized {
         lines.push(
@@ -103,19 +126,19 @@ fn attention(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<
     }
     if let Some(ceremony) = &seal.ceremony {
         lines.push(format!(
-            "a ceremony is under way at node {}: {} of {} shares given, {} wrong; `keyclave operator unseal`",
+            "a ceremony is under way at node {}: {} of {} shares given; `keyclave operator unseal`",
             number(ceremony.node),
             ceremony.given,
             ceremony.needed,
-            ceremony.refused
         ));
     } else if seal.this_node.state == SealState::Sealed {
         lines.push("this node is sealed: `keyclave operator unseal`".to_owned());
     }
+    lines.extend(wrong_shares(seal));
     for node in &seal.nodes {
         let name = number(node.node);
-        if node.needs_admission {
-            lines.push(format!("node {name} waits: `keyclave operator admit {name} CODE`"));
+        if let Some(node) = node.node.filter(|_| node.needs_admission) {
+            lines.push(to_admit(node));
         }
         if node.seal_mark {
             lines.push(format!(
@@ -124,7 +147,7 @@ fn attention(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<
         }
         let other = node.node != seal.this_node.node;
         if other && node.state == SealState::Sealed && !node.needs_admission && seal.ceremony.is_none() {
-            lines.push(format!("node {name} is sealed: `keyclave operator admit {name} CODE`, or shares"));
+            lines.push(format!("node {name} is sealed; it asks its peers by itself, or give shares there"));
         }
         if node.state == SealState::Unknown {
             lines.push(format!("node {name} does not answer"));
@@ -157,6 +180,8 @@ fn object(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<&st
         "shares": seal.threshold.map(|threshold| threshold.shares()),
         "position": seal.position.map(|position| position.to_string()),
         "ceremony": seal.ceremony.as_ref().map(ceremony_json),
+        "nodes_to_admit": seal.nodes.iter().filter(|node| node.needs_admission)
+            .filter_map(|node| node.node).map(NodeId::get).collect::<Vec<_>>(),
         "nodes": nodes,
         "attention": attention(seal, cluster, hidden),
         "server_version": seal.server_version,
@@ -179,6 +204,8 @@ fn node_json(seal: &NodeSeal, cluster: Option<&ClusterStatus>) -> Value {
         "client_address": addresses.map(|addresses| addresses.client.as_str()),
         "seal_mark": seal.seal_mark,
         "needs_admission": seal.needs_admission,
+        "wrong_shares": seal.wrong_shares,
+        "last_wrong_share": seal.last_wrong_share.map(|at| at.to_string()),
         "restart_key": restart_key(seal.restart_key),
     })
 }
@@ -252,6 +279,8 @@ pub(super) mod tests {
             seal_mark: false,
             needs_admission: *state == SealState::Sealed,
             restart_key: RestartKey::Swap,
+            wrong_shares: 0,
+            last_wrong_share: None,
         };
         states.iter().enumerate().map(seal).collect()
     }

@@ -11,6 +11,7 @@ use keyclave_types::ids::NodeId;
 use keyclave_types::request::NodeCode;
 use serde_json::{Value, json};
 
+use super::status::{attention, to_admit, wrong_shares};
 use crate::arguments::Connection;
 use crate::connection::{client, is_local};
 use crate::failure::Failure;
@@ -22,6 +23,7 @@ use crate::secret_input;
 pub(super) struct Asked {
     pub(super) node: Option<NodeId>,
     pub(super) code: Option<NodeCode>,
+    pub(super) node_code: Option<NodeCode>,
     pub(super) share_file: Option<PathBuf>,
     pub(super) all_members: bool,
     pub(super) reset: bool,
@@ -31,14 +33,15 @@ pub(super) struct Asked {
 struct Target {
     node: Option<NodeId>,
     key: ComparedKey,
-    /// The share also vouches for that process.
-    vouch: bool,
+    /// The process that the share also vouches for.
+    vouch_for: Option<(NodeId, NodeCode)>,
 }
 
 /// Gives one share, or resets the ceremony with it.
 pub(super) async fn run(asked: Asked, connection: &Connection) -> Result<Shown, Failure> {
     let local = is_local(connection);
-    if !local && asked.code.is_none() && !std::io::stdin().is_terminal() {
+    let named = asked.code.is_some() || asked.node_code.is_some();
+    if !local && !named && !std::io::stdin().is_terminal() {
         return Err(cannot_compare());
     }
     let client = client(connection)?;
@@ -51,9 +54,12 @@ pub(super) async fn run(asked: Asked, connection: &Connection) -> Result<Shown, 
     if asked.reset {
         return reset(&client, &status, &share, &target).await;
     }
-    let terms = ShareTerms { vouch: target.vouch, admit_all_members: asked.all_members };
+    let terms = ShareTerms { vouch_for: target.vouch_for.clone(), admit_all_members: asked.all_members };
     let giving = client.submit_share(&share, &target.key, terms);
-    Ok(shown(&watched("giving the share", giving).await?, &status, target.node))
+    let answer = watched("giving the share", giving).await?;
+    // Who still needs something shows best afterwards; without it the answer says what it can.
+    let after = client.seal_status().await.ok();
+    Ok(shown(&answer, after.as_ref().unwrap_or(&status), target.node))
 }
 
 fn cannot_compare() -> Failure {
@@ -65,7 +71,8 @@ fn cannot_compare() -> Failure {
 /// Whom the share is for: the node that was named, or the one that holds the ceremony, or the one that is asked.
 fn wanted(asked: &Asked, status: &SealStatus) -> Option<NodeId> {
     let ceremony = || status.ceremony.as_ref().and_then(|ceremony| ceremony.node);
-    asked.node.or_else(ceremony).or(status.this_node.node)
+    let vouched = || asked.node_code.as_ref().and_then(|code| shows(status, code)).map(|(node, _)| node);
+    asked.node.or_else(ceremony).or_else(vouched).or(status.this_node.node)
 }
 
 fn already_unsealed(asked: &Asked, status: &SealStatus) -> Result<Option<Shown>, Failure> {
@@ -99,16 +106,37 @@ fn not_needed(node: Option<NodeId>, sealed: &[NodeId]) -> Shown {
     Shown::new(text, &json!({ "outcome": "not_needed", "sealed_nodes": sealed }))
 }
 
+/// The node whose process has this code, as far as it can be reached.
+fn shows<'a>(status: &'a SealStatus, code: &NodeCode) -> Option<(NodeId, &'a BootKey)> {
+    let seals = status.nodes.iter().chain([&status.this_node]);
+    let mut keys = seals.filter_map(|seal| Some((seal.node?, seal.boot_key.as_ref()?)));
+    keys.find(|(_, key)| key.code() == *code)
+}
+
 async fn target(asked: &Asked, status: &SealStatus, client: &Client, local: bool) -> Result<Target, Failure> {
     let wanted = wanted(asked, status);
-    if local && wanted == status.this_node.node {
-        let (code, key) = client.local_code().await?;
+    let this = status.this_node.node;
+    let here = if local && status.this_node.state == SealState::Sealed {
+        Some(client.local_code().await?)
+    } else {
+        None
+    };
+    // Whoever stands at a machine vouches for it; whoever names a code, for the process that shows it.
+    let vouch_for = match (&asked.node_code, &here) {
+        (Some(code), _) => {
+            let (node, _) = shows(status, code).ok_or_else(|| code_unknown(code))?;
+            Some((node, code.clone()))
+        }
+        (None, Some((code, _))) => this.map(|this| (this, code.clone())),
+        (None, None) => None,
+    };
+    if let Some((code, key)) = here.filter(|_| wanted == this) {
         if let Some(expected) = asked.code.as_ref().filter(|expected| **expected != code) {
             return Err(differs(expected, &code));
         }
-        return Ok(Target { node: wanted, key, vouch: true });
+        return Ok(Target { node: wanted, key, vouch_for });
     }
-    let seal = match wanted == status.this_node.node {
+    let seal = match wanted == this {
         true => Some(&status.this_node),
         false => status.nodes.iter().find(|seal| seal.node == wanted),
     };
@@ -116,13 +144,21 @@ async fn target(asked: &Asked, status: &SealStatus, client: &Client, local: bool
         Failure::failed("NODE_UNREACHABLE", format!("{} cannot be reached", named(wanted)))
             .next("start it, or give the share at another node with --node")
     })?;
-    match &asked.code {
-        Some(code) => {
-            let key = key.compare(code).map_err(|error| differs(code, &error.shown))?;
-            Ok(Target { node: wanted, key, vouch: true })
-        }
-        None => Ok(Target { node: wanted, key: compared_by_a_person(key, wanted)?, vouch: false }),
-    }
+    // A code that is named as the one to vouch for was read on the machine too.
+    let read = asked.code.as_ref().or(asked.node_code.as_ref().filter(|code| key.code() == **code));
+    let key = match read {
+        Some(code) => key.compare(code).map_err(|error| differs(code, &error.shown))?,
+        None => compared_by_a_person(key, wanted)?,
+    };
+    Ok(Target { node: wanted, key, vouch_for })
+}
+
+fn code_unknown(code: &NodeCode) -> Failure {
+    Failure::failed(
+        "CODE_UNKNOWN",
+        format!("no node that can be reached shows the code {code}: nothing was given"),
+    )
+    .next("read the code again on that machine: it changes with each start")
 }
 
 fn compared_by_a_person(key: BootKey, node: Option<NodeId>) -> Result<ComparedKey, Failure> {
@@ -186,9 +222,16 @@ fn shown(answer: &ShareAnswer, status: &SealStatus, target: Option<NodeId>) -> S
         }
         (ShareOutcome::NotNeeded, _) => format!("{node} is unsealed already; nothing changed"),
     };
-    for node in &answer.nodes_to_admit {
-        text.push_str(&format!("\nnode {node} still needs `keyclave operator admit {node} CODE`"));
-    }
+    let mut attention = match answer.outcome {
+        ShareOutcome::Taken | ShareOutcome::Repeated => wrong_shares(status),
+        ShareOutcome::Completed | ShareOutcome::Vouched | ShareOutcome::NotNeeded => {
+            attention(status, None, None)
+        }
+    };
+    let said =
+        |node: &NodeId| status.nodes.iter().any(|seal| seal.node == Some(*node) && seal.needs_admission);
+    attention.extend(answer.nodes_to_admit.iter().filter(|node| !said(node)).map(|node| to_admit(*node)));
+    attention.iter().for_each(|line| text.push_str(&format!("\n{line}")));
     let object = json!({
         "outcome": outcome(answer.outcome),
         "share_number": share,
@@ -196,6 +239,7 @@ fn shown(answer: &ShareAnswer, status: &SealStatus, target: Option<NodeId>) -> S
         "shares_needed": status.threshold.map(|threshold| threshold.needed()),
         "ceremony": answer.ceremony.as_ref().map(ceremony_json),
         "nodes_to_admit": answer.nodes_to_admit.iter().map(|node| node.get()).collect::<Vec<_>>(),
+        "attention": attention,
     });
     Shown::new(text, &object)
 }
@@ -266,7 +310,7 @@ mod tests {
     }
 
     fn asked(node: Option<NodeId>) -> Asked {
-        Asked { node, code: None, share_file: None, all_members: false, reset: false }
+        Asked { node, code: None, node_code: None, share_file: None, all_members: false, reset: false }
     }
 
     #[test]

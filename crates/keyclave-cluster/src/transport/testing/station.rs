@@ -255,4 +255,11 @@ impl RejoinService for Echo {
         let exporter = PeerInfo::of(&request).unwrap().exporter;
         Ok(Response::new(wire::RejoinResponse { sealed_root: exporter.0.to_vec(), ..Default::default() }))
     }
+
+    async fn prove_unsealed(
+        &self,
+        _: Request<wire::ProveUnsealedRequest>,
+    ) -> Result<Response<wire::ProveUnsealedResponse>, Status> {
+        Ok(Response::new(wire::ProveUnsealedResponse::default()))
+    }
 }
