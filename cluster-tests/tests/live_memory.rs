@@ -1,5 +1,5 @@
-//! A sealed process holds no byte of what is under the root: its whole readable memory and its directories are searched
-//! for every 16-byte window of root, keyring, shares, token and plaintext, raw, in hexadecimal and in base64.
+//! A sealed process holds no byte of what is under the root: its readable memory (but for its program's own unwritable
+//! pages) and its directories are searched for every 16-byte window of root, keyring, shares, token and plaintext, raw, in hexadecimal and in base64.
 //!
 //! The same search finds them in an unsealed process, so that it is known to find. `KEYCLAVE_MEMORY_CYCLES` says how often
 //! every node is sealed and searched; the default is what a commit can wait for.
@@ -29,6 +29,8 @@ const CYCLES_DEFAULT: usize = 1;
 const NODES: usize = 3;
 /// Bytes that must not lie anywhere one after the other.
 const WINDOW_BYTES: usize = 16;
+/// What was never written; no window is all zeros.
+const PAGE: [u8; 4096] = [0; 4096];
 /// Read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 const SETTLE: Duration = Duration::from_secs(30);
@@ -73,11 +75,22 @@ impl Windows {
     }
 
     fn found_in(&self, bytes: &[u8]) -> usize {
-        let candidates = bytes.windows(WINDOW_BYTES).filter(|window| {
-            self.begins[usize::from(window[0]) << 8 | usize::from(window[1])]
-                && self.all.contains(<&Window>::try_from(*window).unwrap())
-        });
-        candidates.count()
+        let mut hits = 0;
+        let mut at = 0;
+        while let Some(window) = bytes.get(at..at + WINDOW_BYTES) {
+            // Most of a process's memory was never touched.
+            if let Some(page) = bytes.get(at..at + PAGE.len()).filter(|page| **page == PAGE) {
+                at += page.len() - WINDOW_BYTES;
+                continue;
+            }
+            if self.begins[usize::from(window[0]) << 8 | usize::from(window[1])]
+                && self.all.contains(<&Window>::try_from(window).unwrap())
+            {
+                hits += 1;
+            }
+            at += 1;
+        }
+        hits
     }
 
     /// Hits in everything that can be read of a process.
@@ -89,8 +102,11 @@ impl Windows {
             let (range, rest) = line.split_once(' ').unwrap();
             let (from, to) = range.split_once('-').unwrap();
             let [from, to] = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap());
-            // The kernel's own pages cannot be read, and hold nothing of the process.
-            if rest.starts_with('r') && !rest.contains("[v") {
+            let mut fields = rest.split_ascii_whitespace();
+            let (rights, path) = (fields.next().unwrap(), fields.nth(3).unwrap_or_default());
+            // The kernel's own pages cannot be read; what is a file's and cannot be written is that file, word for word.
+            let a_files = path.starts_with('/') && !rights.contains('w');
+            if rights.starts_with('r') && !path.starts_with("[v") && !a_files {
                 hits += self.found_between(&memory, from, to);
             }
         }
