@@ -106,9 +106,7 @@ pub struct Member<H: Host> {
 
 impl<H: Host> Drop for Member<H> {
     fn drop(&mut self) {
-        for task in self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            task.abort();
-        }
+        self.end_tasks();
     }
 }
 
@@ -177,7 +175,8 @@ impl<H: Host> Member<H> {
             unsealed: watch::Sender::new(None),
             tasks: Mutex::default(),
         });
-        member.spawn(trail_task);
+        // It ends by itself, with everything on record, when the last handle to the trail is gone.
+        tokio::spawn(trail_task);
         member.spawn_tasks();
         Ok(member)
     }
@@ -264,6 +263,14 @@ impl<H: Host> Member<H> {
         }
         self.cluster.stop(limit).await;
         self.connections.close_all();
+    }
+
+    /// Ends whatever this member still does: some of its tasks hold what holds this member. Not for one of them to
+    /// call.
+    pub(crate) fn end_tasks(&self) {
+        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
     }
 }
 

@@ -197,6 +197,11 @@ impl<H: Host> Node<H> {
         self.shared.setup.host.trail_files()
     }
 
+    /// Runs work that waits for the disk where that harms nobody.
+    pub fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        self.shared.setup.host.run_blocking(work);
+    }
+
     /// Serves the peer port for as long as the member lives; `calls` answers what is forwarded to this node.
     pub fn serve_peers(&self, member: &Arc<Member<H>>, calls: Arc<dyn ForwardedCalls>) {
         let weak = Arc::downgrade(member);
@@ -229,10 +234,12 @@ impl<H: Host> Node<H> {
         });
     }
 
-    /// Hands leadership over if this node leads, and stops.
+    /// Hands leadership over if this node leads, and stops; nothing of it holds the disk afterwards but this value's
+    /// clones.
     pub async fn stop(&self) {
         if let Some(member) = self.member() {
             member.stop().await;
+            member.end_tasks();
         }
     }
 
@@ -297,5 +304,6 @@ impl<H: Host> Node<H> {
         self.shared.spent.store(true, Ordering::Release);
         member.keys.drop_keyring();
         member.stop().await;
+        member.end_tasks();
     }
 }

@@ -81,6 +81,24 @@ pub fn client_rpcs() -> impl Iterator<Item = &'static Rpc> {
     RPCS.iter().filter(|rpc| rpc.package == "keyclave.v1")
 }
 
+/// The RPC that clients see at `path`.
+pub fn client_rpc(path: &str) -> Option<&'static Rpc> {
+    client_rpcs().find(|rpc| rpc.path == path)
+}
+
+/// The RPCs that answer without a credential: they say nothing secret, or their body is the credential.
+pub const OPEN_PATHS: [&str; 4] = [
+    "/keyclave.v1.SealService/GetSealStatus",
+    "/keyclave.v1.SealService/SubmitShare",
+    "/keyclave.v1.SealService/ResetCeremony",
+    "/keyclave.v1.ClusterService/Join",
+];
+
+/// Whether the RPC at `path` answers anyone.
+pub fn answers_anyone(path: &str) -> bool {
+    OPEN_PATHS.contains(&path)
+}
+
 /// The RPCs between members.
 pub fn peer_rpcs() -> impl Iterator<Item = &'static Rpc> {
     RPCS.iter().filter(|rpc| rpc.package == "keyclave.peer.v1")

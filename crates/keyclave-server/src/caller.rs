@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::Request;
 use zeroize::Zeroizing;
 
-use crate::origin::Origin;
+use crate::origin::{Arrival, Origin};
 
 /// How long a call may take when the caller does not say.
 const CALL_MS_DEFAULT: u64 = 10_000;
@@ -31,13 +32,13 @@ pub(crate) struct Caller {
 impl Caller {
     /// The caller of a request. A request without an origin did not come through a listener of ours.
     pub(crate) fn of<T>(request: &Request<T>) -> Option<Self> {
+        Some(Self::from(request.extensions().get::<Arrival>()?.origin, request.metadata().as_ref()))
+    }
+
+    /// The caller from `origin` whose call has these headers.
+    pub(crate) fn from(origin: Origin, headers: &HeaderMap) -> Self {
         let arrived = Instant::now();
-        Some(Self {
-            origin: *request.extensions().get::<Origin>()?,
-            bearer: bearer(request),
-            arrived,
-            deadline: arrived + time_given(request),
-        })
+        Self { origin, bearer: bearer(headers), arrived, deadline: arrived + time_given(headers) }
     }
 
     /// Whether it came over the operator's socket.
@@ -46,8 +47,8 @@ impl Caller {
     }
 }
 
-fn bearer<T>(request: &Request<T>) -> Option<Zeroizing<String>> {
-    let mut values = request.metadata().get_all("authorization").iter();
+fn bearer(headers: &HeaderMap) -> Option<Zeroizing<String>> {
+    let mut values = headers.get_all("authorization").iter();
     let (first, second) = (values.next()?, values.next());
     let text = first.to_str().ok()?;
     let credential = text.strip_prefix("Bearer ")?;
@@ -57,8 +58,8 @@ fn bearer<T>(request: &Request<T>) -> Option<Zeroizing<String>> {
 }
 
 /// gRPC's own header: up to eight digits and a unit.
-fn time_given<T>(request: &Request<T>) -> Duration {
-    let given = request.metadata().get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
+fn time_given(headers: &HeaderMap) -> Duration {
+    let given = headers.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
     given.unwrap_or(Duration::from_millis(CALL_MS_DEFAULT)).min(Duration::from_millis(CALL_MS_MAX))
 }
 
@@ -83,17 +84,16 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn request(headers: &[(&'static str, &str)]) -> Request<()> {
-        let mut request = Request::new(());
-        request.extensions_mut().insert(Origin::LocalSocket);
-        for (name, value) in headers {
-            request.metadata_mut().append(*name, value.parse().unwrap());
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
         }
-        request
+        headers
     }
 
-    fn bearer_of(headers: &[(&'static str, &str)]) -> Option<String> {
-        Caller::of(&request(headers)).unwrap().bearer.map(|b| b.to_string())
+    fn bearer_of(pairs: &[(&'static str, &str)]) -> Option<String> {
+        Caller::from(Origin::LocalSocket, &headers(pairs)).bearer.map(|b| b.to_string())
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_time_given_is_bounded() {
-        let given = |text: &str| time_given(&request(&[("grpc-timeout", text)]));
+        let given = |text: &str| time_given(&headers(&[("grpc-timeout", text)]));
         assert_eq!(given("250m"), Duration::from_millis(250));
         assert_eq!(given("2S"), Duration::from_secs(2));
         assert_eq!(given("99999999H"), Duration::from_millis(CALL_MS_MAX));

@@ -26,6 +26,9 @@ mod recording;
 mod refusals;
 mod writing;
 
+mod admission;
+mod budget;
+mod connections;
 mod door;
 mod health;
 mod machine;

@@ -1,14 +1,13 @@
-//! A real machine as the node's host and world: sled, TLS over TCP, a directory for the trail, the system's clock and
-//! entropy.
+//! A real machine as the node's host and world: sled, TLS over TCP, files for the trail (a directory, unless a test
+//! brings some that fail), the system's clock and entropy.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use keyclave_audit::directory::Directory as TrailDirectory;
+use keyclave_audit::files::TrailFiles;
 use keyclave_cluster::transport::directory::Directory;
 use keyclave_cluster::transport::tls::Tls;
 use keyclave_cluster::transport::wire::Wire;
@@ -22,24 +21,27 @@ use keyclave_types::time::UnixMillis;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 
+/// Opens the files of a trail.
+pub(crate) type OpenTrail<F> = Arc<dyn Fn() -> io::Result<F> + Send + Sync>;
+
 /// This machine.
-pub(crate) struct Machine {
+pub(crate) struct Machine<F> {
     disk: Arc<SledDisk>,
-    trail: PathBuf,
+    trail: OpenTrail<F>,
     peers: Mutex<Option<TcpListener>>,
 }
 
-impl Machine {
-    /// A node's ledger is on `disk`, its trail in `trail`, its peers arrive at `peers`.
-    pub(crate) fn new(disk: Arc<SledDisk>, trail: PathBuf, peers: TcpListener) -> Self {
+impl<F> Machine<F> {
+    /// A node's ledger is on `disk`, its trail where `trail` says, its peers arrive at `peers`.
+    pub(crate) fn new(disk: Arc<SledDisk>, trail: OpenTrail<F>, peers: TcpListener) -> Self {
         Self { disk, trail, peers: Mutex::new(Some(peers)) }
     }
 }
 
-impl Host for Machine {
+impl<F: TrailFiles> Host for Machine<F> {
     type Disk = SledDisk;
     type Wire = Tls;
-    type Files = TrailDirectory;
+    type Files = F;
 
     fn disk(&self) -> Arc<SledDisk> {
         self.disk.clone()
@@ -63,8 +65,8 @@ impl Host for Machine {
         }
     }
 
-    fn trail_files(&self) -> io::Result<TrailDirectory> {
-        TrailDirectory::make(&self.trail)
+    fn trail_files(&self) -> io::Result<F> {
+        (self.trail)()
     }
 
     fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) {

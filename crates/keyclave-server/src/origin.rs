@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::transport::server::Connected;
+
+use crate::connections::{Connection, Place};
 
 /// Where a call came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,26 +20,44 @@ pub(crate) enum Origin {
     LocalSocket,
 }
 
-/// A connection that knows its origin and gives its counted place back when it ends.
+/// What every call knows of the connection that it came over.
+#[derive(Clone)]
+pub(crate) struct Arrival {
+    /// Where from.
+    pub(crate) origin: Origin,
+    /// The connection.
+    pub(crate) connection: Connection,
+}
+
+/// A connection that knows its origin, gives its place back when it ends, and ends when another needs the place.
 pub(crate) struct Arrived<S> {
     stream: S,
     origin: Origin,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl<S> Arrived<S> {
     /// `stream`, come from `origin`, holding `place`.
-    pub(crate) fn new(stream: S, origin: Origin, place: OwnedSemaphorePermit) -> Self {
-        Self { stream, origin, _place: place }
+    pub(crate) fn new(stream: S, origin: Origin, place: Place) -> Self {
+        Self { stream, origin, place }
+    }
+
+    /// Whether another needs the place; if not, the task hears of it once that is so.
+    fn is_displaced(&mut self, task: &mut Context<'_>) -> bool {
+        self.place.poll_ended(task).is_ready()
     }
 }
 
 impl<S> Connected for Arrived<S> {
-    type ConnectInfo = Origin;
+    type ConnectInfo = Arrival;
 
-    fn connect_info(&self) -> Origin {
-        self.origin
+    fn connect_info(&self) -> Arrival {
+        Arrival { origin: self.origin, connection: self.place.connection().clone() }
     }
+}
+
+fn displaced() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "another connection needed the place")
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Arrived<S> {
@@ -47,6 +66,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Arrived<S> {
         task: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        if self.is_displaced(task) {
+            return Poll::Ready(Err(displaced()));
+        }
         Pin::new(&mut self.stream).poll_read(task, buffer)
     }
 }
@@ -57,6 +79,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Arrived<S> {
         task: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
+        if self.is_displaced(task) {
+            return Poll::Ready(Err(displaced()));
+        }
         Pin::new(&mut self.stream).poll_write(task, bytes)
     }
 
@@ -73,6 +98,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Arrived<S> {
         task: &mut Context<'_>,
         slices: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
+        if self.is_displaced(task) {
+            return Poll::Ready(Err(displaced()));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(task, slices)
     }
 

@@ -75,6 +75,20 @@ pub(crate) enum Found<A> {
     },
 }
 
+/// Somebody who may do what was asked for.
+pub(crate) struct Permitted<H: Host> {
+    /// The member that is asked.
+    pub(crate) member: Arc<Member<H>>,
+    /// The yes.
+    pub(crate) permit: Permit,
+    /// What it was said over.
+    pub(crate) view: Arc<View>,
+    /// The call, not yet on record.
+    pub(crate) recording: Recording,
+    /// Where the ledger stood.
+    pub(crate) position: Position,
+}
+
 /// Why there is no answer.
 enum Unanswered {
     /// The trail says so.
@@ -98,6 +112,23 @@ impl<H: Host> Pipeline<H> {
     /// The node.
     pub(crate) fn node(&self) -> &Node<H> {
         &self.node
+    }
+
+    /// Whether this node's view, as it is, knows the caller's credential. No is no answer yet: the view may be late.
+    pub(crate) fn knows(&self, caller: &Caller) -> bool {
+        let Some((bearer, member)) = caller.bearer.as_ref().zip(self.node.member()) else { return false };
+        let Ok(serving) = member.serving() else { return false };
+        serving.view().is_ok_and(|view| authenticate(&view, bearer, serving.now(&view)).is_ok())
+    }
+
+    /// Refuses a call whose credential nobody knows, as any refusal is: over a confirmed view, and on record.
+    pub(crate) async fn confirm_known(&self, caller: &Caller, operation: &'static str) -> Result<(), Status> {
+        let action = Action::Reflect;
+        let mut recording = Recording::new(caller, self.request_id(), action, operation);
+        let known = |_: &Serving<H>, _: &View, _: &Permit| {
+            (Found::Permitted { answer: (), confirm: false }, ReadSet::default())
+        };
+        self.confirmed(caller, &mut recording, action, None, None, known).await.map(|_| ())
     }
 
     /// A question about keys, answered here and confirmed by the leader. What cannot be parsed is said only to who
@@ -166,6 +197,44 @@ impl<H: Host> Pipeline<H> {
             (Found::Answer(answer(view, permit)), ReadSet::default())
         };
         self.confirmed(caller, &mut recording, action, None, None, question).await
+    }
+
+    /// Whoever may do `action`, over a confirmed view, for work that takes longer than an answer over a view. Its
+    /// record is the caller's to make.
+    pub(crate) async fn permitted(
+        &self,
+        caller: &Caller,
+        action: Action,
+        operation: &'static str,
+    ) -> Result<Permitted<H>, Status> {
+        let mut recording = Recording::new(caller, self.request_id(), action, operation);
+        let may = |_: &Serving<H>, _: &View, _: &Permit| {
+            (Found::Permitted { answer: (), confirm: true }, ReadSet::default())
+        };
+        let ((), position) = self.confirmed(caller, &mut recording, action, None, None, may).await?;
+        let member = self.member_for(caller, &recording).await?;
+        match self.permit_over_latest(caller, &member, action, &mut recording) {
+            Ok((permit, view)) => Ok(Permitted { member, permit, view, recording, position }),
+            Err(failure) => {
+                let status = failure.to_status(Some(position));
+                self.record_refusal(&member, &recording, &status).await?;
+                Err(status)
+            }
+        }
+    }
+
+    fn permit_over_latest(
+        &self,
+        caller: &Caller,
+        member: &Arc<Member<H>>,
+        action: Action,
+        recording: &mut Recording,
+    ) -> Result<(Permit, Arc<View>), Failure> {
+        let serving = member.serving()?;
+        let view = serving.view()?;
+        let permit = self.permit(caller, &serving, &view, action, None, recording);
+        let (permit, _) = permit.map_err(|refused| Failure::Refused(refused.refusal))?;
+        Ok((permit, view))
     }
 
     /// Asks `question` of one frozen view after another until its answer stands; every no is on record.

@@ -1,4 +1,5 @@
-//! The API on one listener: every service, bounded in message size, streams, metadata and resets.
+//! The API on one listener: every service behind [`crate::admission`], bounded in message size, streams, metadata and
+//! resets. No compression is accepted: a small message stays small when it is opened.
 
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use tokio_stream::Stream;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
+use crate::admission::{Admission, Budgets, SMALL_BODY_BYTES_MAX};
 use crate::caller::CALL_MS_MAX;
 use crate::operations::Api;
-use crate::origin::Origin;
+use crate::origin::Arrival;
 use crate::pipeline::Pipeline;
 
 /// Streams that one connection may have open.
@@ -26,24 +28,25 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 const METADATA_BYTES_MAX: u32 = 16 * 1024;
 /// Streams that a client may open and reset before its connection is ended (rapid reset).
 const RESET_STREAMS_MAX: usize = 64;
+/// Streams that this side may have to reset because of what a client sent, before its connection is ended.
+const ERROR_STREAMS_MAX: usize = 256;
 /// HTTP/2 pings an idle connection this often, and gives it up after as long again.
 const KEEP_ALIVE_MS: u64 = 20_000;
-/// Bytes in flight on one stream, and on one connection.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// Messages to operators and about keys are small.
-const SMALL_MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes in flight on one stream, and on one connection: what a client can make the process keep before anybody reads.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// Serves the API on every connection of `incoming`, until told to stop.
 pub(crate) async fn serve<H, S>(
     pipeline: Pipeline<H>,
+    budgets: Budgets,
     incoming: impl Stream<Item = std::io::Result<S>> + Send,
     stop: impl Future<Output = ()> + Send,
 ) where
     H: Host,
-    S: AsyncRead + AsyncWrite + Connected<ConnectInfo = Origin> + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Connected<ConnectInfo = Arrival> + Unpin + Send + 'static,
 {
-    let api = Api { pipeline };
+    let api = Api { pipeline: pipeline.clone() };
     let (health_reporter, health) = tonic_health::server::health_reporter();
     // Whether it is sealed is another question, asked elsewhere: a sealed node is alive.
     health_reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
@@ -56,19 +59,19 @@ pub(crate) async fn serve<H, S>(
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(METADATA_BYTES_MAX)
         .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
+        .http2_max_local_error_reset_streams(Some(ERROR_STREAMS_MAX))
+        .layer(Admission::new(pipeline, budgets))
         .add_service(health)
         .add_service(
             CryptoServiceServer::new(api.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
         )
-        .add_service(KeyServiceServer::new(api.clone()).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX))
-        .add_service(SealServiceServer::new(api.clone()).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX))
-        .add_service(AccessServiceServer::new(api.clone()).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX))
-        .add_service(
-            ClusterServiceServer::new(api.clone()).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX),
-        )
-        .add_service(AuditServiceServer::new(api).max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX))
+        .add_service(KeyServiceServer::new(api.clone()).max_decoding_message_size(SMALL_BODY_BYTES_MAX))
+        .add_service(SealServiceServer::new(api.clone()).max_decoding_message_size(SMALL_BODY_BYTES_MAX))
+        .add_service(AccessServiceServer::new(api.clone()).max_decoding_message_size(SMALL_BODY_BYTES_MAX))
+        .add_service(ClusterServiceServer::new(api.clone()).max_decoding_message_size(SMALL_BODY_BYTES_MAX))
+        .add_service(AuditServiceServer::new(api).max_decoding_message_size(SMALL_BODY_BYTES_MAX))
         .serve_with_incoming_shutdown(incoming, stop)
         .await;
     if let Err(error) = served {

@@ -4,23 +4,28 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use keyclave_audit::directory::Directory;
+use keyclave_audit::files::TrailFiles;
 use keyclave_ledger::sled_disk::{OpenDiskError, SledDisk};
 use keyclave_node::authority::X509;
 use keyclave_node::joining::{BecomeError, JoinAnswer, pins_from};
 use keyclave_node::node::{Ending, Node, Setup, StartError};
 use keyclave_node::world::{RuntimeMemory, World};
 use keyclave_types::member::Addresses;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
+use crate::admission::Budgets;
 use crate::client_tls::{Certificate, CertificateError, server_config};
 use crate::config::{Config, Join};
-use crate::door::client_connections;
+use crate::connections::Connections;
+use crate::door::{self, client_connections};
 use crate::hardening::{HardeningError, lock_directory};
 use crate::health::{self, Health};
 use crate::joiner::{JoinFailure, JoinReply, Joiner};
@@ -28,7 +33,7 @@ use crate::machine::{Machine, SystemClock, SystemEntropy};
 use crate::pipeline::Pipeline;
 use crate::routes::serve;
 use crate::runtime_directory::RuntimeDirectory;
-use crate::socket::{SocketError, bind, local_connections};
+use crate::socket::{self, SocketError, bind, local_connections};
 
 /// Rest between two attempts to join, and between two looks at a missing token file.
 const JOIN_REST_MS: u64 = 1_000;
@@ -36,6 +41,9 @@ const JOIN_REST_MS: u64 = 1_000;
 const STOP_MS_MAX: u64 = 8_000;
 /// How long clients have to take their answers and go.
 const CLOSE_MS_MAX: u64 = 1_000;
+/// How long whatever still holds the ledger's store may take to let go of it, and how often that is looked at.
+const CLOSED_MS_MAX: u64 = 5_000;
+const CLOSED_LOOK_MS: u64 = 5;
 /// Bytes of a join token's file that are read.
 const TOKEN_BYTES_MAX: u64 = 4_096;
 
@@ -120,14 +128,23 @@ pub async fn run(
     joiner: Arc<dyn Joiner>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Stopped, RunError> {
+    let trail = config.data_dir.join("audit");
+    run_with_trail(config, joiner, shutdown, move || Directory::make(&trail)).await
+}
+
+/// As [`run`], with the trail in the files that `trail` opens.
+pub async fn run_with_trail<F: TrailFiles>(
+    config: Config,
+    joiner: Arc<dyn Joiner>,
+    shutdown: impl Future<Output = ()> + Send,
+    trail: impl Fn() -> std::io::Result<F> + Send + Sync + 'static,
+) -> Result<Stopped, RunError> {
     let _lock = lock_directory(&config.data_dir)?;
-    let clients = listen("the client port", config.listen).await?;
-    let peers = listen("the peer port", config.peer_listen).await?;
-    let healths = listen("the health port", config.health_listen).await?;
-    let socket = bind(&config.socket)?;
+    let listeners = Listeners::bind(&config).await?;
     let certificate = Certificate::default();
     let own_certificate = load_own_certificate(&config, &certificate)?;
     let disk = Arc::new(SledDisk::open(&config.data_dir.join("ledger"))?);
+    let open_disk = Arc::downgrade(&disk);
     let world = World {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy::new()?),
@@ -136,7 +153,7 @@ pub async fn run(
     };
     say_what_restarts(&*world.runtime);
     let node = Node::start(Setup {
-        host: Arc::new(Machine::new(disk, config.data_dir.join("audit"), peers)),
+        host: Arc::new(Machine::new(disk, Arc::new(trail), listeners.peers)),
         world: world.clone(),
         addresses: Addresses { peer: config.advertise.clone(), client: config.client_advertise.clone() },
         overrides: config.peers.iter().map(|peer| (peer.node, peer.address.clone())).collect(),
@@ -145,49 +162,126 @@ pub async fn run(
     .await?;
     tracing::info!(code = %node.code(), version = env!("CARGO_PKG_VERSION"), clients = %config.listen, "started");
     let pipeline = Pipeline::new(node.clone(), world.clock, world.entropy);
-    let watched = node.clone();
-    let healths = tokio::spawn(health::serve(healths, move || word(&watched)));
-    let acceptor = TlsAcceptor::from(Arc::new(server_config(certificate.clone())?));
-    let stop = watch::Sender::new(false);
-    let stopping = || {
-        let mut stop = stop.subscribe();
-        async move {
-            // Its sender going away stops too.
-            let _ = stop.wait_for(|stop| *stop).await;
-        }
-    };
-    let mut over_tls =
-        tokio::spawn(serve(pipeline.clone(), client_connections(clients, acceptor), stopping()));
-    let mut over_socket = tokio::spawn(serve(pipeline.clone(), local_connections(socket), stopping()));
-    let as_member = tokio::spawn(serve_as_member(node.clone(), pipeline, certificate, own_certificate));
+    let mut open = Open::begin(&node, pipeline, certificate, own_certificate, listeners.facing)?;
     let ended = tokio::select! {
         () = shutdown => Ok(Stopped::Shutdown),
         ending = node.ending() => match ending {
             Ending::Sealed => Ok(Stopped::Sealed),
             ending => Err(RunError::Ended(ending)),
         },
-        _ = &mut over_tls => Err(RunError::NotServing { what: "the client port" }),
-        _ = &mut over_socket => Err(RunError::NotServing { what: "the operator's socket" }),
+        what = open.has_ended() => Err(RunError::NotServing { what }),
         error = join_if_told(&node, config.join.as_ref(), &*joiner) => Err(error),
     };
-    // What is under way is answered, and nothing new is begun.
-    stop.send_replace(true);
-    let open: Vec<_> =
-        [&mut over_tls, &mut over_socket].into_iter().filter(|task| !task.is_finished()).collect();
-    let closed =
-        tokio::time::timeout(Duration::from_millis(CLOSE_MS_MAX), futures::future::join_all(open)).await;
-    if closed.is_err() {
-        tracing::debug!(limit_ms = CLOSE_MS_MAX, "clients stayed connected; they are cut off");
-    }
-    for task in [healths, over_tls, over_socket, as_member] {
-        task.abort();
-    }
+    open.close().await;
     if tokio::time::timeout(Duration::from_millis(STOP_MS_MAX), node.stop()).await.is_err() {
         tracing::warn!(limit_ms = STOP_MS_MAX, "stopping took too long");
     }
+    drop(node);
+    until_closed(&open_disk).await;
     let _ = std::fs::remove_file(&config.socket);
     tracing::info!(?ended, "stopped");
     ended
+}
+
+/// Waits until nothing holds the ledger's store any more, so that whoever comes next finds it closed.
+async fn until_closed(disk: &Weak<SledDisk>) {
+    let closed = async {
+        while disk.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(CLOSED_LOOK_MS)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_millis(CLOSED_MS_MAX), closed).await.is_err() {
+        tracing::warn!(holders = disk.strong_count(), "the ledger's store is still in use");
+    }
+}
+
+/// Everything that is listened on, bound before anything is begun.
+struct Listeners {
+    peers: TcpListener,
+    facing: Facing,
+}
+
+/// The listeners that callers see.
+struct Facing {
+    clients: TcpListener,
+    healths: TcpListener,
+    socket: UnixListener,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self, RunError> {
+        let clients = listen("the client port", config.listen).await?;
+        let peers = listen("the peer port", config.peer_listen).await?;
+        let healths = listen("the health port", config.health_listen).await?;
+        let socket = bind(&config.socket)?;
+        Ok(Self { peers, facing: Facing { clients, healths, socket } })
+    }
+}
+
+/// What is served.
+struct Open {
+    stop: watch::Sender<bool>,
+    over_tls: JoinHandle<()>,
+    over_socket: JoinHandle<()>,
+    others: [JoinHandle<()>; 2],
+    connections: [Connections; 2],
+}
+
+impl Open {
+    fn begin<F: TrailFiles>(
+        node: &Node<Machine<F>>,
+        pipeline: Pipeline<Machine<F>>,
+        certificate: Certificate,
+        own_certificate: bool,
+        listeners: Facing,
+    ) -> Result<Self, RunError> {
+        let watched = node.clone();
+        let healths = tokio::spawn(health::serve(listeners.healths, move || word(&watched)));
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(certificate.clone())?));
+        let stop = watch::Sender::new(false);
+        let stopping = || {
+            let mut stop = stop.subscribe();
+            async move {
+                // Its sender going away stops too.
+                let _ = stop.wait_for(|stop| *stop).await;
+            }
+        };
+        let budgets = Budgets::new();
+        let connections = [Connections::new(door::LIMITS), Connections::new(socket::LIMITS)];
+        let [clients, locals] = connections.clone();
+        let clients = client_connections(listeners.clients, acceptor, clients);
+        let over_tls = tokio::spawn(serve(pipeline.clone(), budgets.clone(), clients, stopping()));
+        let locals = local_connections(listeners.socket, locals);
+        let over_socket = tokio::spawn(serve(pipeline.clone(), budgets, locals, stopping()));
+        let as_member = tokio::spawn(serve_as_member(node.clone(), pipeline, certificate, own_certificate));
+        Ok(Self { stop, over_tls, over_socket, others: [healths, as_member], connections })
+    }
+
+    /// Resolves when a listener has ended by itself, with which.
+    async fn has_ended(&mut self) -> &'static str {
+        tokio::select! {
+            _ = &mut self.over_tls => "the client port",
+            _ = &mut self.over_socket => "the operator's socket",
+        }
+    }
+
+    /// Answers what is under way, begins nothing new, and ends every connection.
+    async fn close(self) {
+        self.stop.send_replace(true);
+        let served = [self.over_tls, self.over_socket];
+        let aborts: Vec<_> = served.iter().chain(&self.others).map(JoinHandle::abort_handle).collect();
+        let open: Vec<_> = served.into_iter().filter(|task| !task.is_finished()).collect();
+        let limit = Duration::from_millis(CLOSE_MS_MAX);
+        if tokio::time::timeout(limit, futures::future::join_all(open)).await.is_err() {
+            tracing::debug!(limit_ms = CLOSE_MS_MAX, "clients stayed connected; they are cut off");
+        }
+        for connections in &self.connections {
+            connections.end_all();
+        }
+        for task in aborts {
+            task.abort();
+        }
+    }
 }
 
 async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
@@ -212,7 +306,7 @@ fn say_what_restarts(runtime: &dyn RuntimeMemory) {
     }
 }
 
-fn word(node: &Node<Machine>) -> Health {
+fn word<F: TrailFiles>(node: &Node<Machine<F>>) -> Health {
     match node.member() {
         None => Health::Vacant,
         Some(member) if member.trail().status().stopped.is_some() => Health::Failing,
@@ -222,9 +316,9 @@ fn word(node: &Node<Machine>) -> Health {
 }
 
 /// Once the node is a member: serves its peers, and shows clients its certificate, each new one too.
-async fn serve_as_member(
-    node: Node<Machine>,
-    pipeline: Pipeline<Machine>,
+async fn serve_as_member<F: TrailFiles>(
+    node: Node<Machine<F>>,
+    pipeline: Pipeline<Machine<F>>,
     certificate: Certificate,
     own_certificate: bool,
 ) {
@@ -251,7 +345,11 @@ async fn serve_as_member(
 }
 
 /// Joins if told to and not yet a member. Ends only with an error.
-async fn join_if_told(node: &Node<Machine>, join: Option<&Join>, joiner: &dyn Joiner) -> RunError {
+async fn join_if_told<F: TrailFiles>(
+    node: &Node<Machine<F>>,
+    join: Option<&Join>,
+    joiner: &dyn Joiner,
+) -> RunError {
     let Some(join) = join.filter(|_| node.member().is_none()) else { return std::future::pending().await };
     loop {
         match join_once(node, join, joiner).await {
@@ -262,7 +360,11 @@ async fn join_if_told(node: &Node<Machine>, join: Option<&Join>, joiner: &dyn Jo
     }
 }
 
-async fn join_once(node: &Node<Machine>, join: &Join, joiner: &dyn Joiner) -> Result<bool, RunError> {
+async fn join_once<F: TrailFiles>(
+    node: &Node<Machine<F>>,
+    join: &Join,
+    joiner: &dyn Joiner,
+) -> Result<bool, RunError> {
     let Some(token) = read_token(join) else {
         tracing::info!(file = %join.token_file.display(), "waiting for a join token");
         return Ok(false);

@@ -6,18 +6,20 @@
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::connections::{Connections, Limits, Source};
 use crate::origin::{Arrived, Origin};
 
 /// Open connections at a time.
 const CONNECTIONS_MAX: usize = 64;
+pub(crate) const LIMITS: Limits =
+    Limits { connections_max: CONNECTIONS_MAX, per_source_max: CONNECTIONS_MAX };
 /// Rest after the listener failed.
 const LISTENER_REST_MS: u64 = 10;
 
@@ -59,26 +61,26 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, SocketError> {
 /// Turns what arrives at the socket into connections, until nobody takes them any more.
 pub(crate) fn local_connections(
     listener: UnixListener,
+    connections: Connections,
 ) -> impl Stream<Item = std::io::Result<Arrived<UnixStream>>> + Send {
     let (arrived, ready) = mpsc::channel(1);
     tokio::spawn(async move {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
                 () = arrived.closed() => break,
                 accepted = listener.accept() => accepted,
             };
-            match (accepted, places.clone().try_acquire_owned()) {
-                (Ok((stream, _)), Ok(place)) => {
+            match accepted.map(|(stream, _)| (stream, connections.take(Source::LocalSocket))) {
+                Ok((stream, Some(place))) => {
                     let stream = Arrived::new(stream, Origin::LocalSocket, place);
                     if arrived.send(Ok(stream)).await.is_err() {
                         break;
                     }
                 }
-                (Ok(_), Err(_)) => {
+                Ok((_, None)) => {
                     tracing::warn!(limit = CONNECTIONS_MAX, "too many on the operator's socket")
                 }
-                (Err(error), _) => {
+                Err(error) => {
                     tracing::warn!(%error, "the operator's socket failed");
                     tokio::time::sleep(Duration::from_millis(LISTENER_REST_MS)).await;
                 }

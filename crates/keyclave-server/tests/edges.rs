@@ -68,6 +68,33 @@ async fn from_the_moment_a_seal_is_acknowledged_nothing_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_server_has_handed_over_and_let_go_of_its_directory() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut servers, founded) = cluster(root.path(), 2).await;
+    let admin = servers[0].client(&founded, Some(&founded.root_token));
+    let key = "app/k".parse().unwrap();
+    admin.create_key(&key, Algorithm::Xaes256Gcm, Default::default()).await.unwrap();
+    let leader = admin.cluster_status().await.unwrap().value.leader.unwrap();
+    let first = usize::try_from(leader.get()).unwrap() - 1;
+    // Clients stay connected and go on calling: they must not keep it.
+    let calling = servers[first].client(&founded, Some(&founded.root_token));
+    let calls = tokio::spawn(async move { while calling.encrypt(&key, None, b"x", b"").await.is_ok() {} });
+    within(Duration::from_secs(20), servers[first].end()).await.unwrap();
+    drop(SledDisk::open(&servers[first].directory.join("ledger")).unwrap());
+    let other = servers[(first + 1) % 3].client(&founded, Some(&founded.root_token));
+    let now = other.cluster_status().await.unwrap().value.leader;
+    assert!(now.is_some_and(|now| now != leader), "{leader} led, and now {now:?}");
+    calls.abort();
+    // Told to start again, it is a member that comes back.
+    servers[first].begin();
+    servers[first].until_unsealed().await;
+    for server in &mut servers {
+        within(Duration::from_secs(20), server.end()).await.unwrap();
+        drop(SledDisk::open(&server.directory.join("ledger")).unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_without_credentials_fills_nothing_and_a_refusal_says_where_the_ledger_stood() {
     let root = tempfile::tempdir().unwrap();
     let (servers, founded) = cluster(root.path(), 0).await;
