@@ -10,7 +10,10 @@ mod seal_status;
 
 pub(crate) mod forwarded;
 
+use std::sync::Arc;
+
 use keyclave_node::host::Host;
+use tokio::sync::Semaphore;
 use tonic::{Request, Status};
 
 use crate::caller::Caller;
@@ -19,11 +22,20 @@ use crate::pipeline::{Pipeline, internal};
 /// One node's API.
 pub(crate) struct Api<H: Host> {
     pub(crate) pipeline: Pipeline<H>,
+    /// Places for searches of the trail.
+    searches: Arc<Semaphore>,
+}
+
+impl<H: Host> Api<H> {
+    /// The API over a pipeline.
+    pub(crate) fn new(pipeline: Pipeline<H>) -> Self {
+        Self { pipeline, searches: Arc::new(Semaphore::new(audit::SEARCHES_MAX)) }
+    }
 }
 
 impl<H: Host> Clone for Api<H> {
     fn clone(&self) -> Self {
-        Self { pipeline: self.pipeline.clone() }
+        Self { pipeline: self.pipeline.clone(), searches: self.searches.clone() }
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) async fn serve<H, S>(
     H: Host,
     S: AsyncRead + AsyncWrite + Connected<ConnectInfo = Arrival> + Unpin + Send + 'static,
 {
-    let api = Api { pipeline: pipeline.clone() };
+    let api = Api::new(pipeline.clone());
     let (health_reporter, health) = tonic_health::server::health_reporter();
     // Whether it is sealed is another question, asked elsewhere: a sealed node is alive.
     health_reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;

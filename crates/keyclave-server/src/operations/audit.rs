@@ -1,20 +1,34 @@
 //! `AuditService`: searching the trail of the node that is asked.
 
-use keyclave_audit::search::{Filter, FoundRecord, search};
+use std::io;
+use std::sync::{Arc, Weak};
+
+use keyclave_audit::files::{SegmentNumber, TrailFiles};
+use keyclave_audit::search::{Filter, FoundRecord, Page, SearchError, search};
 use keyclave_audit::segment_key::{SegmentKeyId, SegmentKeys};
 use keyclave_crypto::secret::Secret;
+use keyclave_node::failure::Failure;
 use keyclave_node::host::Host;
 use keyclave_policy::{Action, Permit};
 use keyclave_proto::page::{AuditCursor, audit_token};
-use keyclave_proto::request::{AuditSearch, Invalid};
+use keyclave_proto::reason::Reason;
+use keyclave_proto::request::AuditSearch;
+use keyclave_proto::status::status;
 use keyclave_proto::v1;
 use keyclave_proto::v1::audit_service_server::AuditService;
 use keyclave_types::time::UnixMillis;
 use keyclave_vault::view::View;
+use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
 use super::{Api, take};
-use crate::pipeline::internal;
+use crate::caller::Caller;
+use crate::pipeline::{Permitted, internal};
+
+/// Searches at a time; each may read gigabytes.
+pub(super) const SEARCHES_MAX: usize = 4;
+/// Its name in the trail.
+const OPERATION: &str = "AuditSearch";
 
 struct ViewKeys<'a> {
     view: &'a View,
@@ -34,8 +48,46 @@ impl<H: Host> AuditService for Api<H> {
         request: Request<v1::SearchRequest>,
     ) -> Result<Response<v1::SearchResponse>, Status> {
         let (caller, message) = take(request)?;
-        let asked: AuditSearch = message.try_into().map_err(|invalid: Invalid| Status::from(invalid))?;
-        let files = self.pipeline.node().trail_files().map_err(|error| internal(&error.to_string()))?;
+        let asked: AuditSearch = match message.try_into() {
+            Ok(asked) => asked,
+            Err(invalid) => {
+                let refused = self.pipeline.invalid(&caller, OPERATION, Action::ReadAudit, &invalid).await;
+                return refused.map(|(response, _)| response);
+            }
+        };
+        // Nothing is read for somebody who may not, and what is read is read where waiting for a disk harms nobody.
+        let permitted = self.pipeline.permitted(&caller, Action::ReadAudit, OPERATION).await?;
+        let Permitted { member, permit, view, recording, position } = permitted;
+        let found = self.find(&caller, permit, view, asked).await;
+        let draft = match &found {
+            Ok(_) => recording.done(self.pipeline.now()),
+            Err(status) => recording.refused(self.pipeline.now(), status),
+        };
+        self.pipeline.record(&member, draft).await?;
+        let page = found?;
+        let next_page_token = page
+            .next
+            .map(|sequence| audit_token(AuditCursor { time: UnixMillis(0), node: member.node(), sequence }));
+        Ok(Response::new(v1::SearchResponse {
+            position: Some(position.into()),
+            records: page.records.into_iter().map(shown).collect(),
+            next_page_token: next_page_token.unwrap_or_default(),
+            missing_nodes: Vec::new(),
+        }))
+    }
+}
+
+impl<H: Host> Api<H> {
+    /// Searches on the host's threads, a few searches at a time, for as long as the caller waits.
+    async fn find(
+        &self,
+        caller: &Caller,
+        permit: Permit,
+        view: Arc<View>,
+        asked: AuditSearch,
+    ) -> Result<Page, Status> {
+        let busy = |_| status(Reason::Overloaded, "too many searches are under way", Default::default());
+        let place = self.searches.clone().try_acquire_owned().map_err(busy)?;
         let items = usize::try_from(asked.page_items.get()).unwrap_or(usize::MAX);
         let filter = Filter {
             since: asked.since,
@@ -46,24 +98,72 @@ impl<H: Host> AuditService for Api<H> {
             outcome: None,
             after: asked.after.map_or(0, |cursor| cursor.sequence),
         };
-        let (page, position) = self
-            .pipeline
-            .ask(&caller, Action::ReadAudit, "AuditSearch", |view, permit| {
-                search(&files, &ViewKeys { view, permit }, &filter, items)
-            })
-            .await?;
-        let page = page.map_err(|error| internal(&error.to_string()))?;
-        let member = self.pipeline.node().member().map(|member| member.node());
-        let next_page_token = match (page.next, member) {
-            (Some(sequence), Some(node)) => audit_token(AuditCursor { time: UnixMillis(0), node, sequence }),
-            _ => String::new(),
-        };
-        Ok(Response::new(v1::SearchResponse {
-            position: Some(position.into()),
-            records: page.records.into_iter().map(shown).collect(),
-            next_page_token,
-            missing_nodes: Vec::new(),
-        }))
+        let waited_for = Arc::new(());
+        let waits = Arc::downgrade(&waited_for);
+        let (done, is_done) = oneshot::channel();
+        let node = self.pipeline.node().clone();
+        self.pipeline.node().run_blocking(Box::new(move || {
+            let _place = place;
+            let found = node.trail_files().map_err(SearchError::List).and_then(|files| {
+                let keys = ViewKeys { view: &view, permit: &permit };
+                search(&WhileWaitedFor { files, waits }, &keys, &filter, items)
+            });
+            // A caller who has gone needs no page.
+            let _ = done.send(found);
+        }));
+        let found = tokio::time::timeout_at(caller.deadline, is_done).await;
+        drop(waited_for);
+        match found {
+            Ok(Ok(Ok(page))) => Ok(page),
+            Ok(Ok(Err(error))) => Err(internal(&error.to_string())),
+            Ok(Err(_)) => Err(internal("a search of the trail was lost")),
+            Err(_) => Err(Failure::Deadline.into_status()),
+        }
+    }
+}
+
+/// The trail's files for as long as somebody waits for what is read.
+struct WhileWaitedFor<F> {
+    files: F,
+    waits: Weak<()>,
+}
+
+struct ReadWhileWaitedFor<R> {
+    reader: R,
+    waits: Weak<()>,
+}
+
+impl<R: io::Read> io::Read for ReadWhileWaitedFor<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.waits.strong_count() {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => self.reader.read(buffer),
+        }
+    }
+}
+
+impl<F: TrailFiles> TrailFiles for WhileWaitedFor<F> {
+    type File = F::File;
+    type Reader = ReadWhileWaitedFor<F::Reader>;
+
+    fn segments(&self) -> io::Result<Vec<SegmentNumber>> {
+        self.files.segments()
+    }
+
+    fn read(&self, segment: SegmentNumber) -> io::Result<Self::Reader> {
+        Ok(ReadWhileWaitedFor { reader: self.files.read(segment)?, waits: self.waits.clone() })
+    }
+
+    fn create(&self, segment: SegmentNumber, header: &[u8]) -> io::Result<F::File> {
+        self.files.create(segment, header)
+    }
+
+    fn open(&self, segment: SegmentNumber) -> io::Result<F::File> {
+        self.files.open(segment)
+    }
+
+    fn keep_torn(&self, segment: SegmentNumber, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.files.keep_torn(segment, offset, bytes)
     }
 }
 
@@ -77,5 +177,27 @@ fn shown(record: FoundRecord) -> v1::AuditRecord {
         phase: record.phase.word().to_owned(),
         outcome: record.outcome,
         body_json: record.body_json.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use keyclave_audit::memory::MemoryFiles;
+
+    use super::*;
+
+    #[test]
+    fn nothing_more_is_read_once_nobody_waits_for_it() {
+        let files = MemoryFiles::default();
+        files.create(SegmentNumber::FIRST, b"header").unwrap();
+        let waited_for = Arc::new(());
+        let files = WhileWaitedFor { files, waits: Arc::downgrade(&waited_for) };
+        let mut reader = files.read(SegmentNumber::FIRST).unwrap();
+        let mut byte = [0];
+        assert_eq!(reader.read(&mut byte).unwrap(), 1);
+        drop(waited_for);
+        assert_eq!(reader.read(&mut byte).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
