@@ -38,6 +38,11 @@ impl<D: Disk> NodeDirectory<D> {
         self.members.follow(cluster);
     }
 
+    /// From now on nobody is a member.
+    pub(crate) fn stop(&self) {
+        self.members.stop();
+    }
+
     /// The recorded addresses of a node, whatever overrides them.
     pub(crate) fn addresses(&self, node: NodeId) -> Option<Addresses> {
         let record = self.ledger.read(&RecordId::plain(PlainKind::Address, node.get())).ok().flatten();

@@ -268,6 +268,7 @@ impl<H: Host> Member<H> {
     /// Ends whatever this member still does: some of its tasks hold what holds this member. Not for one of them to
     /// call.
     pub(crate) fn end_tasks(&self) {
+        self.directory.stop();
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use keyclave_audit::directory::Directory;
@@ -144,7 +144,6 @@ pub async fn run_with_trail<F: TrailFiles>(
     let certificate = Certificate::default();
     let own_certificate = load_own_certificate(&config, &certificate)?;
     let disk = Arc::new(SledDisk::open(&config.data_dir.join("ledger"))?);
-    let open_disk = Arc::downgrade(&disk);
     let world = World {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy::new()?),
@@ -153,7 +152,7 @@ pub async fn run_with_trail<F: TrailFiles>(
     };
     say_what_restarts(&*world.runtime);
     let node = Node::start(Setup {
-        host: Arc::new(Machine::new(disk, Arc::new(trail), listeners.peers)),
+        host: Arc::new(Machine::new(disk.clone(), Arc::new(trail), listeners.peers)),
         world: world.clone(),
         addresses: Addresses { peer: config.advertise.clone(), client: config.client_advertise.clone() },
         overrides: config.peers.iter().map(|peer| (peer.node, peer.address.clone())).collect(),
@@ -177,21 +176,21 @@ pub async fn run_with_trail<F: TrailFiles>(
         tracing::warn!(limit_ms = STOP_MS_MAX, "stopping took too long");
     }
     drop(node);
-    until_closed(&open_disk).await;
+    close(disk).await;
     let _ = std::fs::remove_file(&config.socket);
     tracing::info!(?ended, "stopped");
     ended
 }
 
-/// Waits until nothing holds the ledger's store any more, so that whoever comes next finds it closed.
-async fn until_closed(disk: &Weak<SledDisk>) {
-    let closed = async {
-        while disk.strong_count() > 0 {
+/// Closes the ledger's store once nothing else holds it, so that whoever comes next finds it closed.
+async fn close(disk: Arc<SledDisk>) {
+    let others_let_go = async {
+        while Arc::strong_count(&disk) > 1 {
             tokio::time::sleep(Duration::from_millis(CLOSED_LOOK_MS)).await;
         }
     };
-    if tokio::time::timeout(Duration::from_millis(CLOSED_MS_MAX), closed).await.is_err() {
-        tracing::warn!(holders = disk.strong_count(), "the ledger's store is still in use");
+    if tokio::time::timeout(Duration::from_millis(CLOSED_MS_MAX), others_let_go).await.is_err() {
+        tracing::warn!(holders = Arc::strong_count(&disk) - 1, "the ledger's store is still in use");
     }
 }
 

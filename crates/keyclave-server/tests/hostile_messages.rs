@@ -188,7 +188,6 @@ fn hostile_names() -> Vec<String> {
         "a*",
         "~",
         "$meta",
-        "kc1.x",
     ];
     let mut names: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
     names.extend([deep, "a".repeat(65), "a".repeat(64 * 1024), "a/".repeat(32 * 1024)]);
@@ -213,6 +212,9 @@ async fn a_name_outside_the_grammar_is_refused_wherever_one_is_taken_and_not_rep
                     continue; // The one thing that ends a prefix and no name.
                 }
                 let mut message = bytes_field(field.number(), name.as_bytes());
+                if let Some(items) = request.field.iter().find(|field| field.name() == "items") {
+                    message.extend(bytes_field(items.number(), &bytes_field(1, &[1; 64])));
+                }
                 message.extend(id.map(|id| bytes_field(id.number(), &[0; 16])).unwrap_or_default());
                 let answer = call(channel.clone(), rpc.path, token, message).await;
                 let shown = format!("{} {}={:?}", rpc.path, field.name(), name.get(..20).unwrap_or(&name));

@@ -31,7 +31,7 @@ async fn no_rpc_answers_without_a_valid_credential_but_those_that_must() {
     // Another cluster's: good there, nothing here.
     let other_root = tempfile::tempdir().unwrap();
     let (_other_servers, other_cluster) = cluster(other_root.path(), 0).await;
-    let brief = Some(Duration::from_millis(1));
+    let brief = Some(Duration::from_secs(1));
     let over = admin.create_token(&"app".parse().unwrap(), brief).await.unwrap().value;
     within(Duration::from_secs(20), async {
         while servers[0]

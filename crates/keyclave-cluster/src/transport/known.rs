@@ -7,7 +7,7 @@
 //! other way to be heard, the keyring included. A removed node keeps what it held, and must not come back with it.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{PoisonError, RwLock};
 
 use keyclave_ledger::disk::Disk;
 use keyclave_types::ids::NodeId;
@@ -19,25 +19,47 @@ use crate::cluster::Cluster;
 pub struct KnownMembers<D: Disk> {
     me: NodeId,
     at_join: BTreeMap<NodeId, Member>,
-    /// Set once Raft has started; the transport is there first.
-    cluster: OnceLock<Cluster<D>>,
+    log: RwLock<Log<D>>,
+}
+
+/// Whether there is a log to ask. It holds the transport, which holds this value: whoever stops it says so.
+enum Log<D: Disk> {
+    /// The transport is there first.
+    NotYet,
+    /// It runs.
+    Runs(Cluster<D>),
+    /// It was stopped, and nobody is heard any more.
+    Stopped,
 }
 
 impl<D: Disk> KnownMembers<D> {
     /// Whom `me` hears that was told of `at_join`.
     pub fn new(me: NodeId, at_join: BTreeMap<NodeId, Member>) -> Self {
-        Self { me, at_join, cluster: OnceLock::new() }
+        Self { me, at_join, log: RwLock::new(Log::NotYet) }
     }
 
     /// From now on the log says who is a member.
     pub fn follow(&self, cluster: Cluster<D>) {
-        // Set once, by the only start of this node.
-        let _ = self.cluster.set(cluster);
+        self.set(Log::Runs(cluster));
+    }
+
+    /// From now on nobody is heard.
+    pub fn stop(&self) {
+        self.set(Log::Stopped);
+    }
+
+    fn set(&self, log: Log<D>) {
+        // What was there before is dropped after the lock is free.
+        let _before = std::mem::replace(&mut *self.log.write().unwrap_or_else(PoisonError::into_inner), log);
     }
 
     /// Every member, with what its record says.
     pub fn all(&self) -> BTreeMap<NodeId, Member> {
-        let logged = self.cluster.get().map(Cluster::heard_members).unwrap_or_default();
+        let logged = match &*self.log.read().unwrap_or_else(PoisonError::into_inner) {
+            Log::NotYet => BTreeMap::new(),
+            Log::Runs(cluster) => cluster.heard_members(),
+            Log::Stopped => return BTreeMap::new(),
+        };
         with_join(self.me, logged, &self.at_join)
     }
 
