@@ -148,7 +148,7 @@ async fn a_message_over_its_limit_is_refused_and_one_just_below_is_looked_at() {
 
 /// Names outside the one grammar.
 fn hostile_names() -> Vec<String> {
-    let deep = vec!["a"; 9].join("/");
+    let deep = ["a"; 9].join("/");
     let texts = [
         "..",
         ".",
