@@ -153,7 +153,8 @@ impl<H: Host> Admission<H> {
         let (held, bytes_max) = if arrival.origin == Origin::LocalSocket {
             (begin(&self.budgets.local)?, bytes_max(rpc))
         } else if path.starts_with("/grpc.health.v1.Health/") {
-            // A watch may last for ever: it keeps no connection from making room for another.
+            // A watch may last for ever: it keeps no connection from making room for another. But it is a call.
+            drop(arrival.connection.begin());
             (self.budgets.health.begin(source, None)?, OPEN_BODY_BYTES_MAX)
         } else if answers_anyone(path) {
             (begin(&self.budgets.open)?, OPEN_BODY_BYTES_MAX)
