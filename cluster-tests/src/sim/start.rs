@@ -7,10 +7,10 @@ use keyclave_cluster::cluster::Cluster;
 use keyclave_cluster::guard::Pins;
 use keyclave_cluster::peer::RaftTransport;
 use keyclave_cluster::start::StartCluster;
-use keyclave_cluster::threads::Inline;
 use keyclave_ledger::ledger::Ledger;
 use keyclave_ledger::log_store::LogStore;
 use keyclave_types::ids::NodeId;
+use keyclave_types::threads::Inline;
 
 use super::disk::MemoryDisk;
 use super::identity::{CLUSTER, GENERATION, SimKeys, member, writer};

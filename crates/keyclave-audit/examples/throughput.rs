@@ -13,13 +13,13 @@ use keyclave_audit::directory::Directory;
 use keyclave_audit::open::{OpenTrail, Tampering};
 use keyclave_audit::record::{Body, Class, OK, Phase, RecordDraft, Source, Who};
 use keyclave_audit::segment_key::{NoKeys, SegmentKey, SegmentKeyId};
-use keyclave_audit::threads::Threads;
 use keyclave_audit::trail::Trail;
 use keyclave_audit::verify::{Expectation, verify};
 use keyclave_crypto::entropy::Entropy;
 use keyclave_crypto::secret::Secret;
 use keyclave_types::ids::{ClusterId, NodeId, RequestId};
 use keyclave_types::request::TokenId;
+use keyclave_types::threads::Threads;
 use keyclave_types::time::UnixMillis;
 
 const RUN: Duration = Duration::from_secs(3);

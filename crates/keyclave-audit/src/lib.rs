@@ -36,4 +36,3 @@ pub mod search;
 pub mod directory;
 pub mod files;
 pub mod memory;
-pub mod threads;

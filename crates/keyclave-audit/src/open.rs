@@ -19,8 +19,8 @@ use crate::finding::Finding;
 use crate::header::Header;
 use crate::line::LineMaker;
 use crate::record::{Body, Class, Head, OK, Phase, RecordDraft, Source, Who};
-use crate::threads::Threads;
 use crate::trail::{self, Trail, TrailTask};
+use keyclave_types::threads::Threads;
 
 /// What a trail needs to begin.
 pub struct OpenTrail<F> {

@@ -16,7 +16,7 @@ pub use crate::append::{SEGMENT_BYTES, SEGMENT_MS, StopCause};
 use crate::files::{SegmentNumber, TrailFiles};
 use crate::record::{Head, Receipt, RecordDraft};
 use crate::segment_key::{SegmentKey, SegmentKeyId};
-use crate::threads::Threads;
+use keyclave_types::threads::Threads;
 
 /// How long a caller waits for its record.
 pub const RECORD_DEADLINE: Duration = Duration::from_secs(2);

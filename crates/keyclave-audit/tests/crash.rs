@@ -15,7 +15,7 @@ use keyclave_audit::memory::{Fault, MemoryFiles};
 use keyclave_audit::open::{OpenTrailError, Opened, Tampering};
 use keyclave_audit::search::{Filter, search};
 use keyclave_audit::segment_key::NoKeys;
-use keyclave_audit::threads::Inline;
+use keyclave_types::threads::Inline;
 
 #[tokio::test]
 async fn a_power_cut_loses_nothing_that_was_acknowledged() {

@@ -12,8 +12,8 @@ use fixture::{FIRST, Running, draft, heads, open, report, report_with, try_open}
 use keyclave_audit::memory::{Fault, MemoryFiles};
 use keyclave_audit::open::Tampering;
 use keyclave_audit::segment_key::NoKeys;
-use keyclave_audit::threads::Threads;
 use keyclave_audit::trail::{QUEUE_RECORDS_MAX, RECORD_DEADLINE, StopCause, TrailError};
+use keyclave_types::threads::Threads;
 use tokio::time::{Instant, advance, sleep, timeout};
 
 type Work = Box<dyn FnOnce() + Send>;

@@ -16,13 +16,13 @@ use keyclave_audit::record::{Body, Class, PENDING, Phase, RecordDraft, Source, T
 use keyclave_audit::search::{Filter, search};
 use keyclave_audit::segment_key::SegmentKeyId;
 use keyclave_audit::text::Text;
-use keyclave_audit::threads::Inline;
 use keyclave_audit::trail::{SEGMENT_BYTES, SEGMENT_MS};
 use keyclave_crypto::entropy::Entropy;
 use keyclave_types::ids::RequestId;
 use keyclave_types::key::Version;
 use keyclave_types::position::{Generation, Position, Revision};
 use keyclave_types::request::TokenId;
+use keyclave_types::threads::Inline;
 
 /// A record that uses every field.
 fn full() -> RecordDraft {

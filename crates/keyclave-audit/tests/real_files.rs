@@ -15,10 +15,10 @@ use keyclave_audit::finding::{FindingKind, Note};
 use keyclave_audit::open::{OpenTrail, Tampering};
 use keyclave_audit::record::Head;
 use keyclave_audit::segment_key::SegmentKeys;
-use keyclave_audit::threads::Inline;
 use keyclave_audit::trail::{StopCause, TrailError};
 use keyclave_audit::verify::{Expectation, verify};
 use keyclave_crypto::entropy::Entropy;
+use keyclave_types::threads::Inline;
 use tokio::time::timeout;
 
 fn open(path: &Path, seed: u8) -> Running {

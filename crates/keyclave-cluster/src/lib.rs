@@ -35,7 +35,6 @@ mod rollback;
 mod runtime;
 pub mod snapshot;
 pub mod start;
-pub mod threads;
 mod timing;
 pub mod transport;
 mod upkeep;

@@ -31,8 +31,8 @@ use crate::machine::checkpoint_digest;
 use crate::raft::{
     LogId, LogIdForm, StorageError, StoredMembership, TypeConfig, Vote, VoteForm, storage_error,
 };
-use crate::threads::Threads;
 use crate::timing::SYNC_SLOW_MS;
+use keyclave_types::threads::Threads;
 
 /// Bytes of entries in one append to a follower.
 const READ_BYTES_MAX: usize = 1024 * 1024;

@@ -28,7 +28,7 @@ use crate::raft::{
     TypeConfig, UnknownVoter, leader_of, storage_error,
 };
 use crate::snapshot::{SnapshotBody, chunks_of, meta_of};
-use crate::threads::Threads;
+use keyclave_types::threads::Threads;
 
 /// What the ledger keeps for Raft with every entry.
 #[derive(Serialize, Deserialize)]

@@ -30,9 +30,9 @@ use crate::propose::Proposer;
 use crate::raft::{Raft, storage_error};
 use crate::rollback::Rollback;
 use crate::runtime::{Dice, seeded};
-use crate::threads::Threads;
 use crate::timing::{ELECTION_MS_MAX, ELECTION_MS_MIN, HEARTBEAT_MS};
 use crate::upkeep::{Upkeep, declare};
+use keyclave_types::threads::Threads;
 
 /// Entries that a snapshot covers and the log keeps all the same, so that a follower that was away for a moment
 /// needs no snapshot.

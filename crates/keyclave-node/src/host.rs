@@ -11,6 +11,7 @@ use keyclave_cluster::transport::wire::Wire;
 use keyclave_crypto::sign::SigningKey;
 use keyclave_ledger::disk::Disk;
 use keyclave_types::ids::ClusterId;
+use keyclave_types::threads::Threads;
 
 /// Why the wire to peers cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -43,16 +44,10 @@ pub trait Host: Send + Sync + 'static {
     fn run_blocking(&self, work: Box<dyn FnOnce() + Send>);
 }
 
-/// A host's threads, as the ledger's log and the trail each want them.
+/// A host's threads, as the ledger's log and the trail want them.
 pub(crate) struct HostThreads<H>(pub(crate) Arc<H>);
 
-impl<H: Host> keyclave_cluster::threads::Threads for HostThreads<H> {
-    fn run(&self, work: Box<dyn FnOnce() + Send>) {
-        self.0.run_blocking(work);
-    }
-}
-
-impl<H: Host> keyclave_audit::threads::Threads for HostThreads<H> {
+impl<H: Host> Threads for HostThreads<H> {
     fn run(&self, work: Box<dyn FnOnce() + Send>) {
         self.0.run_blocking(work);
     }

@@ -18,5 +18,6 @@ pub mod name;
 pub mod position;
 pub mod request;
 pub mod seal;
+pub mod threads;
 pub mod time;
 pub mod transaction;

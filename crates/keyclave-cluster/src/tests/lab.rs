@@ -19,7 +19,7 @@ use crate::guard::Pins;
 use crate::members::Role;
 use crate::propose::{ProposeError, Proposed};
 use crate::start::StartCluster;
-use crate::threads::Inline;
+use keyclave_types::threads::Inline;
 
 pub(crate) type TestCluster = Cluster<TestDisk>;
 

@@ -18,7 +18,7 @@ use crate::ground::Ground;
 use crate::log_store::{Log, LogParts, Signer};
 use crate::machine::Machine;
 use crate::raft::{StorageError, TypeConfig};
-use crate::threads::Inline;
+use keyclave_types::threads::Inline;
 
 fn stores<D: Disk>(disk: Arc<D>) -> (Log<D>, Machine<D>) {
     let ledger = Ledger::open(disk.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! Threads as a value: work that waits for the disk runs where the caller of this room says.
+//! Threads as a value: work that waits for the disk runs where the caller of a room says.
 //!
 //! In the product that is tokio's pool for blocking work; the simulator and the tests run it inline, because a
 //! thread that returns at any time would make one seed give two histories.
