@@ -6,8 +6,6 @@
 
 pub(crate) mod steps;
 
-pub(crate) mod cluster;
-
 mod story;
 
 pub(crate) mod failover;
@@ -25,10 +23,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::arguments::Output;
 use crate::arguments::serving::DemoArguments;
 use crate::failure::Failure;
+use crate::local::cluster::Cluster;
 use crate::local::place::Place;
 use crate::output::{self, Shown};
 
-use cluster::Cluster;
 use steps::Steps;
 
 /// Longer than any machine should need; a demo that hangs says so.

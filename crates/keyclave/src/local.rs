@@ -1,4 +1,4 @@
-//! Server processes on this machine, each with a directory of its own: what `dev` and `demo` stand on.
+//! Server processes on this machine, each with a directory of its own: what `dev`, `demo` and `bench` stand on.
 
 pub(crate) mod place;
 
@@ -6,4 +6,8 @@ pub(crate) mod ports;
 
 pub(crate) mod process;
 
+pub(crate) mod told;
+
 pub(crate) mod wait;
+
+pub(crate) mod cluster;

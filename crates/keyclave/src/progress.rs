@@ -12,6 +12,18 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How often the line changes after that.
 const REFRESH: Duration = Duration::from_millis(500);
 
+/// Waits for `work`; after a second a line of its own says what is waited for, whoever reads it.
+pub(crate) async fn announced<T>(doing: &str, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    match tokio::time::timeout(QUIET, &mut work).await {
+        Ok(done) => done,
+        Err(_) => {
+            output::note(&format!("       {doing} …"));
+            work.await
+        }
+    }
+}
+
 /// Waits for `work`; after a second a line says what is waited for and how long, if a person is watching.
 pub(crate) async fn watched<T>(doing: &str, work: impl Future<Output = T>) -> T {
     if !output::is_watched() {

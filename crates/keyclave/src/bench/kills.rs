@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::work::{create, name};
-use crate::demo::cluster::Cluster;
 use crate::demo::failover::come_back;
 use crate::failure::Failure;
+use crate::local::cluster::Cluster;
 use crate::output;
 
 /// Callers that write while the leader is killed.

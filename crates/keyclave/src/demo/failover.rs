@@ -11,9 +11,10 @@ use keyclave_types::name::KeyName;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::cluster::Cluster;
-use super::steps::{Steps, Told};
+use super::steps::Steps;
 use crate::failure::Failure;
+use crate::local::cluster::Cluster;
+use crate::local::told::Told;
 use crate::local::wait::until;
 
 /// Callers that write one key after the other.

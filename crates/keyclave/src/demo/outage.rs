@@ -2,10 +2,11 @@
 
 use keyclave_client::seal::{ShareOutcome, ShareTerms};
 
-use super::cluster::{Cluster, NODES};
 use super::failover::come_back;
-use super::steps::{Steps, Told};
+use super::steps::Steps;
 use crate::failure::Failure;
+use crate::local::cluster::{Cluster, NODES};
+use crate::local::told::Told;
 
 /// The three steps.
 pub(super) async fn tell(cluster: &mut Cluster, steps: &mut Steps) -> Result<(), Failure> {

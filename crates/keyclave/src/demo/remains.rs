@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::cluster::Cluster;
 use super::steps::{Step, Steps};
 use crate::failure::Failure;
+use crate::local::cluster::Cluster;
 use crate::output::Shown;
 
 /// The whole demo, and the cluster that it left, for programs.

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use data_encoding::{BASE64, HEXLOWER};
 
-use super::cluster::{Cluster, NODES};
-use super::steps::Told;
 use super::story::Matter;
 use crate::audit::verify_directory;
 use crate::failure::Failure;
+use crate::local::cluster::{Cluster, NODES};
+use crate::local::told::Told;
 
 /// Bytes of the plaintext that are looked for: long enough that chance does not find them.
 const PIECE_BYTES: usize = 32;

@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use crate::arguments::Output;
 use crate::failure::Failure;
+use crate::local::told::Told;
 use crate::output::{self, Shown};
-use crate::progress::watched;
+use crate::progress::{announced, watched};
 
 /// Columns for a step's title.
 const TITLE_WIDTH: usize = 58;
@@ -20,12 +21,6 @@ pub(super) struct Step {
     name: &'static str,
     ok: bool,
     ms: u64,
-}
-
-/// What a step has to tell beside that it went well.
-pub(crate) struct Told<T> {
-    pub(crate) value: T,
-    pub(crate) detail: String,
 }
 
 /// All steps so far.
@@ -42,13 +37,6 @@ struct Finished<'a> {
     steps: &'a [Step],
 }
 
-impl<T> Told<T> {
-    /// A value and nothing to say.
-    pub(super) fn quietly(value: T) -> Self {
-        Self { value, detail: String::new() }
-    }
-}
-
 impl Steps {
     pub(super) fn new(output: Output) -> Self {
         Self { ended: Vec::new(), begun: Instant::now(), output }
@@ -62,7 +50,11 @@ impl Steps {
         work: impl Future<Output = Result<Told<T>, Failure>>,
     ) -> Result<T, Failure> {
         let begun = Instant::now();
-        let told = watched(title, work).await;
+        let told = match self.output {
+            Output::Text => watched(title, work).await,
+            // Whoever reads standard error here may not be at a terminal, and is told all the same.
+            Output::Json => announced(title, work).await,
+        };
         let took = begun.elapsed();
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.ended.push(Step { name, ok: told.is_ok(), ms });

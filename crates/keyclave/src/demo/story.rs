@@ -7,10 +7,11 @@ use keyclave_types::key::{Algorithm, KeyRules};
 use keyclave_types::name::KeyName;
 use zeroize::Zeroizing;
 
-use super::cluster::{Cluster, NODES};
-use super::steps::{Steps, Told};
+use super::steps::Steps;
 use super::{failover, outage, search};
 use crate::failure::Failure;
+use crate::local::cluster::{Cluster, NODES};
+use crate::local::told::Told;
 
 /// Bytes of the file that is encrypted.
 const FILE_BYTES: usize = 200 * 1024;

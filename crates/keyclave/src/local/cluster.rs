@@ -1,4 +1,4 @@
-//! The demo's three nodes: their processes, what was shown once, and clients of them.
+//! Three nodes of one cluster: their processes, what was shown once, and clients of them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use keyclave_types::ids::NodeId;
 use keyclave_types::seal::Threshold;
 use zeroize::Zeroizing;
 
-use super::steps::Told;
 use crate::failure::Failure;
 use crate::local::place::Place;
 use crate::local::ports;
 use crate::local::process::{Node, Process};
+use crate::local::told::Told;
 use crate::local::wait::until;
 use crate::secret_output::write_secret;
 
