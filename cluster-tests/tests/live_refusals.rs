@@ -6,6 +6,8 @@ use std::time::Duration;
 use cluster_tests::history::{Event, Key, KeyAct, KeyAnswer};
 use cluster_tests::live::{Cluster, Journal, LiveError, Node, free, say, verdict};
 use keyclave_client::seal::SealState;
+use keyclave_ledger::disk::{Area, Batch, Disk};
+use keyclave_ledger::sled_disk::SledDisk;
 use tokio::time::sleep;
 
 /// Keys made in each test.
@@ -102,6 +104,29 @@ async fn a_directory_of_another_cluster_is_believed_by_nobody() -> Result<(), Li
     cluster.come_back(&[2]).await?;
     let keys: Vec<Key> = (1..=KEYS).collect();
     verdict(&cluster, &journal, &[1, 2, 3], &keys).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_put_back_by_hand_keeps_a_node_from_starting() -> Result<(), LiveError> {
+    let mut cluster = Cluster::founded(1).await?;
+    let journal = Journal::begin();
+    make_keys(&cluster, &journal).await?;
+    cluster.kill(1)?;
+    let store = cluster.node(1)?.data.join("ledger");
+    let disk = SledDisk::open(&store).expect("a store that no process uses");
+    let areas = [Area::RecordsEven, Area::RecordsOdd];
+    let found = areas.map(|area| (area, disk.range(area, &[], 1).expect("records")));
+    let (area, mut pairs) = found.into_iter().find(|(_, pairs)| !pairs.is_empty()).expect("a record");
+    let (key, mut value) = pairs.remove(0);
+    *value.last_mut().expect("a byte") ^= 1;
+    let mut batch = Batch::default();
+    batch.put(area, &key, value);
+    disk.write(batch).and_then(|()| disk.sync()).expect("a record put back");
+    drop(disk);
+    let said = must_end(cluster.node(1)?).await?;
+    assert!(said.contains("the disk was changed"), "{said}");
+    say(format_args!("a record changed by hand: the node ended with exit status 1 and said so"));
     Ok(())
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::ledger::{Entry, Ledger};
+use crate::disk::{Area, Batch, Disk};
+use crate::ledger::{Entry, Ledger, OpenLedgerError};
 use crate::log_store::LogStore;
 use crate::sled_disk::SledDisk;
 use keyclave_types::ids::RecordId;
@@ -88,4 +89,36 @@ fn a_snapshot_taken_under_writes_is_installed_on_another_disk() {
     let (target, _) = open(there.path());
     assert_eq!(&target.applied(), at);
     assert_eq!(target.read_everything().unwrap().1, records);
+}
+
+#[test]
+fn a_record_changed_removed_or_put_back_by_hand_is_refused_at_opening() {
+    type ByHand = fn(&mut Batch, &[u8], Vec<u8>);
+    let by_hand: [ByHand; 3] = [
+        |batch, key, old| batch.put(Area::RecordsEven, key, old),
+        |batch, key, _| batch.delete(Area::RecordsEven, key),
+        |batch, key, old| batch.put(Area::RecordsEven, &[key.get(1..).unwrap(), &[0x5A]].concat(), old),
+    ];
+    for (way, change) in by_hand.into_iter().enumerate() {
+        let directory = TempDir::new().unwrap();
+        let (ledger, _) = open(directory.path());
+        apply(&ledger, 1);
+        drop(ledger);
+        let disk = SledDisk::open(directory.path()).unwrap();
+        let (key, old) = disk.range(Area::RecordsEven, &[], 1).unwrap().remove(0);
+        drop(disk);
+        // The same record once more, so that what stood before is older.
+        let (ledger, _) = open(directory.path());
+        apply(&ledger, 401);
+        ledger.sync().unwrap();
+        drop(ledger);
+        let disk = SledDisk::open(directory.path()).unwrap();
+        assert_ne!(disk.read(Area::RecordsEven, &key).unwrap(), Some(old.clone()), "or nothing is put back");
+        let mut batch = Batch::default();
+        change(&mut batch, &key, old);
+        disk.write(batch).unwrap();
+        disk.sync().unwrap();
+        let refused = Ledger::open(Arc::new(disk)).map(|_| ());
+        assert!(matches!(refused, Err(OpenLedgerError::Digest { index: 401, .. })), "way {way}: {refused:?}");
+    }
 }
