@@ -159,14 +159,21 @@ impl<D: Disk> LogStore<D> {
         self.disk.read(Area::Meta, &[SLOT_PREFIX, name.as_bytes()].concat())
     }
 
-    /// Removes everything but the named values: what an initialisation or a join that did not finish left behind.
-    pub fn clear_unfinished(&self) -> Result<(), DiskError> {
+    /// Removes what an initialisation or a join that did not finish left behind: everything but these named values. To
+    /// be called before the ledger is opened.
+    pub fn clear_unfinished(&self, keep: &[&str]) -> Result<(), DiskError> {
         for area in [Area::Log, Area::RecordsEven, Area::RecordsOdd] {
             disk::clear(&*self.disk, area)?;
         }
         let mut batch = Batch::default();
         for key in [VOTE_KEY, PURGED_KEY, COMMITTED_KEY, crate::ledger::MARK_KEY] {
             batch.delete(Area::Meta, key);
+        }
+        for (key, _) in self.disk.range(Area::Meta, SLOT_PREFIX, usize::MAX)? {
+            let Some(name) = key.strip_prefix(SLOT_PREFIX) else { break };
+            if !keep.iter().any(|kept| kept.as_bytes() == name) {
+                batch.delete(Area::Meta, &key);
+            }
         }
         self.disk.write(batch)?;
         self.disk.sync()
@@ -264,13 +271,18 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_beginning_is_cleared_but_named_values_stay() {
+    fn of_an_unfinished_beginning_only_the_values_named_stay() {
         let (_, log) = filled(3);
-        log.save_slot("identity", b"key".to_vec()).unwrap();
+        for slot in ["identity", "identity2", "a", "pins", "z"] {
+            log.save_slot(slot, b"key".to_vec()).unwrap();
+        }
         log.save_vote(b"vote".to_vec()).unwrap();
-        log.clear_unfinished().unwrap();
+        log.clear_unfinished(&["identity"]).unwrap();
         assert!(indices(&log).is_empty());
         assert_eq!(log.vote().unwrap(), None);
+        for slot in ["identity2", "a", "pins", "z"] {
+            assert_eq!(log.slot(slot).unwrap(), None, "{slot}");
+        }
         assert_eq!(log.slot("identity").unwrap(), Some(b"key".to_vec()));
     }
 }

@@ -8,7 +8,7 @@ use keyclave_cluster::guard::Pins;
 use keyclave_crypto::entropy::Entropy;
 use keyclave_crypto::secret::Secret;
 use keyclave_crypto::sign::SigningKey;
-use keyclave_ledger::disk::{Area, Batch, Disk, DiskError};
+use keyclave_ledger::disk::{Disk, DiskError};
 use keyclave_ledger::log_store::LogStore;
 use keyclave_types::envelope::{self, EnvelopeError, Stored};
 use keyclave_types::ids::{ClusterId, Incarnation, NodeId};
@@ -24,8 +24,6 @@ const IDENTITY_SLOT: &str = "node/identity";
 const MEMBERSHIP_SLOT: &str = "node/membership";
 const CERTIFICATE_SLOT: &str = "node/certificate";
 const GUESSES_SLOT: &str = "node/share-guesses";
-/// Where the log store keeps its slots, those of the log itself included: a pin of an attempt must go with it.
-const SLOTS: &[u8] = b"slot/";
 const IDENTITY_FORMAT: u8 = 1;
 /// Format byte, incarnation, key seed.
 const IDENTITY_BYTES: usize = 1 + 16 + 32;
@@ -157,6 +155,12 @@ impl<D: Disk> Home<D> {
         Self { slots: log }
     }
 
+    /// Removes what an init or a join that was cut short has left: the log, the records, and every kept value but who
+    /// this directory is. To be called before the ledger is opened, on a directory that belongs to no cluster.
+    pub(crate) fn clear_attempt(&self) -> Result<(), HomeError> {
+        Ok(self.slots.clear_unfinished(&[IDENTITY_SLOT])?)
+    }
+
     /// Who this data directory is; made now if it is a fresh one.
     pub fn identity(&self, entropy: &mut Entropy) -> Result<Identity, HomeError> {
         if let Some(bytes) = self.slots.slot(IDENTITY_SLOT)?.map(Zeroizing::new) {
@@ -211,22 +215,6 @@ impl<D: Disk> Home<D> {
     }
 }
 
-/// Removes what an init or a join that was cut short has left on `disk`: its log and records, and every kept value but
-/// who this directory is. To be called before the ledger is opened, on a directory that belongs to no cluster.
-pub(crate) fn clear_attempt<D: Disk>(disk: &D, log: &LogStore<D>) -> Result<(), DiskError> {
-    log.clear_unfinished()?;
-    let mut batch = Batch::default();
-    for (key, _) in disk.range(Area::Meta, SLOTS, usize::MAX)? {
-        match key.strip_prefix(SLOTS) {
-            Some(slot) if slot != IDENTITY_SLOT.as_bytes() => batch.delete(Area::Meta, key.as_slice()),
-            Some(_) => {}
-            None => break,
-        }
-    }
-    disk.write(batch)?;
-    disk.sync()
-}
-
 fn parse_identity(bytes: &[u8]) -> Result<Identity, HomeError> {
     let wrong =
         || HomeError::Identity { found: bytes.len(), format: bytes.first().copied().unwrap_or_default() };
@@ -271,7 +259,7 @@ mod tests {
         for slot in ["pins", "peer-marks", CERTIFICATE_SLOT, MEMBERSHIP_SLOT, "z"] {
             log.save_slot(slot, vec![1]).unwrap();
         }
-        clear_attempt(&*disk, &log).unwrap();
+        home.clear_attempt().unwrap();
         for slot in ["pins", "peer-marks", CERTIFICATE_SLOT, MEMBERSHIP_SLOT, "z"] {
             assert_eq!(log.slot(slot).unwrap(), None, "{slot}");
         }

@@ -25,7 +25,7 @@ use keyclave_types::request::NodeCode;
 use tokio::sync::{Mutex, watch};
 use tonic::service::RoutesBuilder;
 
-use crate::home::{Home, HomeError, Identity, Membership, clear_attempt};
+use crate::home::{Home, HomeError, Identity, Membership};
 use crate::host::Host;
 use crate::member::{Member, MemberParts, StartMemberError};
 use crate::services::ceremony::CeremonyDoor;
@@ -124,7 +124,7 @@ impl<H: Host> Node<H> {
         let membership = home.membership()?;
         if membership.is_none() {
             // Whatever is there belongs to an init or a join that was cut short.
-            clear_attempt(&*disk, &log).map_err(HomeError::from)?;
+            home.clear_attempt()?;
         }
         let ledger = Ledger::open(disk)?;
         let mut entropy = Entropy::from_seed(setup.world.entropy.seed());
