@@ -81,6 +81,8 @@ impl Node {
         flag("--listen", self.clients.to_string().into());
         flag("--peer-listen", self.peers.to_string().into());
         flag("--health-listen", self.health.to_string().into());
+        // Stores are rewritten under every test's load, a while after it has destroyed something.
+        flag("--purge-after", "1s".into());
         if let Some((address, token_file)) = &self.join {
             flag("--join", address.to_string().into());
             flag("--join-token-file", token_file.clone().into());

@@ -187,12 +187,23 @@ impl<D: Disk> Cluster<D> {
     /// Purges this node's log up to its last snapshot, keeping nothing below. To be called after a checkpoint, so
     /// that what was destroyed is in no log.
     pub async fn purge(&self) {
-        let upto = self.inner.raft.metrics().borrow().snapshot.map(|id| id.index);
-        if let Some(upto) = upto
+        if let Some(upto) = self.snapshot_index()
             && let Err(error) = self.inner.raft.trigger().purge_log(upto).await
         {
             tracing::debug!(%error, "the log has stopped; nothing was purged");
         }
+    }
+
+    /// The checkpoint that this node has a snapshot of, if any: up to there its log may go.
+    pub fn snapshot_index(&self) -> Option<u64> {
+        self.inner.raft.metrics().borrow().snapshot.map(|id| id.index)
+    }
+
+    /// As leader, whether every member is known to have the log up to `index`.
+    pub fn everyone_has(&self, index: u64) -> bool {
+        let (last, me) = (self.last_index(), self.inner.guard.me);
+        let others = self.members().into_keys().filter(|node| *node != me);
+        others.into_iter().all(|node| self.lag(node).is_some_and(|lag| last.saturating_sub(lag) >= index))
     }
 
     /// The first index that this node's log still holds.

@@ -34,6 +34,7 @@ pub mod unsealing;
 pub mod confirmer;
 pub mod failure;
 pub mod keeper;
+pub mod rewriting;
 pub mod services;
 pub mod timekeeping;
 

@@ -71,11 +71,13 @@ pub(crate) struct MemberParts<H: Host> {
     pub(crate) ledger: Ledger<H::Disk>,
     pub(crate) log: LogStore<H::Disk>,
     pub(crate) overrides: BTreeMap<NodeId, HostPort>,
+    pub(crate) purge_after_ms: u64,
     pub(crate) ending: watch::Sender<Option<crate::node::Ending>>,
 }
 
 /// See the module's page.
 pub struct Member<H: Host> {
+    pub(crate) host: Arc<H>,
     pub(crate) local: LocalNode,
     pub(crate) pins: Pins,
     pub(crate) world: World,
@@ -97,6 +99,10 @@ pub struct Member<H: Host> {
     pub(crate) unsealing: Mutex<()>,
     pub(crate) ending: watch::Sender<Option<crate::node::Ending>>,
     pub(crate) home: Home<H::Disk>,
+    /// How long a destruction waits until the stores are rewritten.
+    pub(crate) purge_after_ms: u64,
+    /// Why this node's store could not be rewritten.
+    pub(crate) rewriting_trouble: watch::Sender<Option<String>>,
     pub(crate) certificate: watch::Sender<Option<Arc<ServingCertificate>>>,
     /// Set when this node begins to seal itself: it serves nobody from then on, however long the handover takes.
     withdrawn: AtomicBool,
@@ -113,8 +119,9 @@ impl<H: Host> Drop for Member<H> {
 impl<H: Host> Member<H> {
     /// Starts log, peers and trail of a member, sealed.
     pub(crate) async fn start(parts: MemberParts<H>) -> Result<Arc<Self>, StartMemberError> {
-        let MemberParts { host, world, identity, membership, begins, boot, ledger, log, overrides, ending } =
+        let MemberParts { host, world, identity, membership, begins, boot, ledger, log, overrides, .. } =
             parts;
+        let (purge_after_ms, ending) = (parts.purge_after_ms, parts.ending);
         let me = membership.node;
         let home = Home::new(log.clone());
         let certificate = watch::Sender::new(home.certificate()?.map(Arc::new));
@@ -144,13 +151,14 @@ impl<H: Host> Member<H> {
             log,
             keys: keys.clone(),
             transport: Arc::new(peers.clone()),
-            threads: Arc::new(HostThreads(host)),
+            threads: Arc::new(HostThreads(host.clone())),
             seed,
             sealed: true,
         })
         .await?;
         directory.follow(cluster.clone());
         let member = Arc::new(Self {
+            host,
             local,
             pins: membership.pins,
             world,
@@ -170,6 +178,8 @@ impl<H: Host> Member<H> {
             unsealing: Mutex::default(),
             ending,
             home,
+            purge_after_ms: purge_after_ms.min(crate::rewriting::PURGE_AFTER_MS_MAX),
+            rewriting_trouble: watch::Sender::new(None),
             certificate,
             withdrawn: AtomicBool::new(false),
             unsealed: watch::Sender::new(None),

@@ -88,6 +88,9 @@ pub struct Setup<H> {
     pub overrides: BTreeMap<NodeId, HostPort>,
     /// Whether it is to join a cluster.
     pub joining: bool,
+    /// How long a destruction waits until the stores are rewritten: at most, and by default,
+    /// [`crate::rewriting::PURGE_AFTER_MS_MAX`].
+    pub purge_after_ms: u64,
 }
 
 struct Shared<H: Host> {
@@ -259,6 +262,7 @@ impl<H: Host> Node<H> {
             ledger: self.shared.ledger.clone(),
             log: self.shared.log.clone(),
             overrides: setup.overrides.clone(),
+            purge_after_ms: setup.purge_after_ms,
             ending: self.shared.ending.clone(),
         })
         .await

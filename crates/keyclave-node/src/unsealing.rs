@@ -75,6 +75,7 @@ impl<H: Host> Member<H> {
         self.spawn(crate::settling_in::settle_in(Arc::downgrade(self), by));
         self.spawn(crate::chores::seal_when_told(Arc::downgrade(self)));
         self.spawn(crate::chores::work(Arc::downgrade(self)));
+        self.spawn(crate::rewriting::rewrite_when_told(Arc::downgrade(self)));
         Ok(())
     }
 

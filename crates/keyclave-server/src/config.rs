@@ -5,8 +5,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use keyclave_node::rewriting::PURGE_AFTER_MS_MAX;
 use keyclave_types::ids::NodeId;
 use keyclave_types::member::HostPort;
+use keyclave_types::time::Span;
 use serde::Deserialize;
 
 /// Where clients connect unless told otherwise.
@@ -48,6 +50,9 @@ pub struct File {
     pub tls_certificate: Option<PathBuf>,
     /// Its private key, PKCS#8 PEM.
     pub tls_key: Option<PathBuf>,
+    /// How long a destroyed version waits until the stores are rewritten without it, as in `10m`; at most, and by
+    /// default, `30m`.
+    pub purge_after: Option<PurgeAfter>,
     /// `text` or `json`.
     pub log_format: Option<LogFormat>,
     /// `error`, `warn`, `info` or `debug`.
@@ -77,6 +82,28 @@ impl std::str::FromStr for PeerOverride {
 }
 
 impl TryFrom<String> for PeerOverride {
+    type Error = ConfigError;
+
+    fn try_from(text: String) -> Result<Self, ConfigError> {
+        text.parse()
+    }
+}
+
+/// How long a destroyed version waits until the stores are rewritten without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PurgeAfter(Span);
+
+impl std::str::FromStr for PurgeAfter {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let span: Option<Span> = text.parse().ok();
+        span.filter(|span| span.ms <= PURGE_AFTER_MS_MAX).map(Self).ok_or(ConfigError::PurgeAfter)
+    }
+}
+
+impl TryFrom<String> for PurgeAfter {
     type Error = ConfigError;
 
     fn try_from(text: String) -> Result<Self, ConfigError> {
@@ -153,6 +180,8 @@ pub struct Config {
     pub peers: Vec<PeerOverride>,
     /// A certificate of the operator's own.
     pub own_certificate: Option<OwnCertificate>,
+    /// How long a destroyed version waits until the stores are rewritten without it.
+    pub purge_after_ms: u64,
     /// How log lines look.
     pub log_format: LogFormat,
     /// How much is logged.
@@ -207,6 +236,9 @@ pub enum ConfigError {
         /// Its length in bytes.
         length: usize,
     },
+    /// Not a span, or too long.
+    #[error("expected a time of at most 30m, as in 10m")]
+    PurgeAfter,
     /// Not `NODE=HOST:PORT`.
     #[error("expected NODE=HOST:PORT")]
     Peer,
@@ -247,6 +279,7 @@ impl File {
             peers: if flags.peers.is_empty() { self.peers } else { flags.peers },
             tls_certificate: flags.tls_certificate.or(self.tls_certificate),
             tls_key: flags.tls_key.or(self.tls_key),
+            purge_after: flags.purge_after.or(self.purge_after),
             log_format: flags.log_format.or(self.log_format),
             log_level: flags.log_level.or(self.log_level),
         }
@@ -274,6 +307,7 @@ impl File {
             peers: self.peers,
             own_certificate: pair(self.tls_certificate, self.tls_key, ["tls-certificate", "tls-key"])?
                 .map(|(certificate, key)| OwnCertificate { certificate, key }),
+            purge_after_ms: self.purge_after.map_or(PURGE_AFTER_MS_MAX, |PurgeAfter(span)| span.ms),
             log_format: self.log_format.unwrap_or_default(),
             log_level: self.log_level.unwrap_or_default(),
         })

@@ -157,6 +157,7 @@ pub async fn run_with_trail<F: TrailFiles>(
         addresses: Addresses { peer: config.advertise.clone(), client: config.client_advertise.clone() },
         overrides: config.peers.iter().map(|peer| (peer.node, peer.address.clone())).collect(),
         joining: config.join.is_some(),
+        purge_after_ms: config.purge_after_ms,
     })
     .await?;
     tracing::info!(code = %node.code(), version = env!("CARGO_PKG_VERSION"), clients = %config.listen, "started");

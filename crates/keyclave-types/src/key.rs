@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::KeyId;
+use crate::ids::{KeyId, NodeId};
 use crate::name::KeyName;
 use crate::time::UnixMillis;
 
@@ -149,8 +149,21 @@ pub struct VersionDescription {
     pub origin: VersionOrigin,
     /// When its material was destroyed.
     pub destroyed_at: Option<UnixMillis>,
+    /// Of a destroyed one, node by node, whether anything of its material may still lie on the disk. Empty otherwise,
+    /// and in the answers to writes.
+    pub purges: Vec<Purge>,
     /// Uses reserved so far, for algorithms that count.
     pub uses_reserved: u64,
+}
+
+/// Where one node stands with the remains of a destroyed version: its sealed material in the log and in parts of the
+/// store that are no longer used, until the store is rewritten.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Purge {
+    /// Which node.
+    pub node: NodeId,
+    /// Whether it has rewritten its store since.
+    pub purged: bool,
 }
 
 /// One key, as `key get` shows it.

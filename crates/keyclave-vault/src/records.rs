@@ -62,6 +62,10 @@ pub enum RecordKind {
     CaKey = 18,
     /// [`cluster::RejoinRules`].
     RejoinRules = 19,
+    /// [`cluster::RewritingOrder`].
+    RewritingOrder = 30,
+    /// [`cluster::Rewritten`].
+    Rewritten = 31,
 }
 
 impl RecordKind {
@@ -79,7 +83,7 @@ impl RecordKind {
     }
 
     /// The most frequent first.
-    pub(crate) const LIKELY_FIRST: [Self; 19] = [
+    pub(crate) const LIKELY_FIRST: [Self; 21] = [
         Self::Key,
         Self::RequestOutcome,
         Self::VersionPage,
@@ -99,6 +103,8 @@ impl RecordKind {
         Self::Ca,
         Self::CaKey,
         Self::RejoinRules,
+        Self::RewritingOrder,
+        Self::Rewritten,
     ];
 
     /// The number that is stored.
@@ -129,6 +135,8 @@ pub(crate) enum RecordName<'a> {
     AuditSegmentKey([u8; 16]),
     CaKey,
     RejoinRules,
+    RewritingOrder,
+    Rewritten(NodeId),
 }
 
 impl RecordName<'_> {
@@ -153,6 +161,8 @@ impl RecordName<'_> {
             Self::AuditSegmentKey(_) => RecordKind::AuditSegmentKey,
             Self::CaKey => RecordKind::CaKey,
             Self::RejoinRules => RecordKind::RejoinRules,
+            Self::RewritingOrder => RecordKind::RewritingOrder,
+            Self::Rewritten(_) => RecordKind::Rewritten,
         }
     }
 
@@ -165,9 +175,11 @@ impl RecordName<'_> {
                 [key.as_bytes().as_slice(), &version.get().to_be_bytes()].concat()
             }
             Self::Token(id) | Self::JoinToken(id) => id.0.to_vec(),
-            Self::Node(node) | Self::RestartKey(node) | Self::Admission(node) | Self::AuditAnchor(node) => {
-                node.get().to_be_bytes().to_vec()
-            }
+            Self::Node(node)
+            | Self::RestartKey(node)
+            | Self::Admission(node)
+            | Self::AuditAnchor(node)
+            | Self::Rewritten(node) => node.get().to_be_bytes().to_vec(),
             Self::RequestOutcome(id) => id.as_bytes().to_vec(),
             Self::AuditSegmentKey(segment) => segment.to_vec(),
             Self::AccessHead
@@ -176,7 +188,8 @@ impl RecordName<'_> {
             | Self::ClusterTime
             | Self::Ca
             | Self::CaKey
-            | Self::RejoinRules => Vec::new(),
+            | Self::RejoinRules
+            | Self::RewritingOrder => Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod histories;
 mod keys;
 mod members;
 mod requests;
+mod rewritings;
 mod rotations;
 mod views;
 

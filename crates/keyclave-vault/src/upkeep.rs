@@ -6,6 +6,7 @@
 mod marks;
 mod node;
 mod requests;
+mod rewriting;
 mod uses;
 
 use keyclave_crypto::entropy::Entropy;
@@ -113,6 +114,19 @@ pub enum Upkeep {
         /// Until when.
         until: UnixMillis,
     },
+    /// Have every node rewrite its store, if something was destroyed since it was last told to.
+    OrderRewriting,
+    /// Record that a node has carried out an order to rewrite its store.
+    ReportRewritten {
+        /// Which node.
+        node: NodeId,
+        /// In which data directory.
+        incarnation: Incarnation,
+        /// Which order.
+        number: u64,
+        /// Up to which index its log was gone before.
+        index: u64,
+    },
 }
 
 impl Stored for Upkeep {
@@ -152,7 +166,9 @@ impl Upkeep {
             | Self::PutAnchor { .. }
             | Self::CreateSegmentKey { .. }
             | Self::RaiseHorizon { .. }
-            | Self::ForgetRequests => (Action::Housekeep, None),
+            | Self::ForgetRequests
+            | Self::OrderRewriting
+            | Self::ReportRewritten { .. } => (Action::Housekeep, None),
         }
     }
 
@@ -161,7 +177,8 @@ impl Upkeep {
         match self {
             Self::PutRestartKey { node, .. }
             | Self::PutCertificate { node, .. }
-            | Self::PutAnchor { node, .. } => Some(*node),
+            | Self::PutAnchor { node, .. }
+            | Self::ReportRewritten { node, .. } => Some(*node),
             Self::DeleteRestartKey { .. }
             | Self::Vouch { .. }
             | Self::UseAdmission { .. }
@@ -171,6 +188,7 @@ impl Upkeep {
             | Self::CreateSegmentKey { .. }
             | Self::RaiseHorizon { .. }
             | Self::ForgetRequests
+            | Self::OrderRewriting
             | Self::ReserveUses { .. } => None,
         }
     }
@@ -221,6 +239,10 @@ fn change(draft: &mut Draft<'_>, upkeep: &Upkeep) -> Result<UpkeepAnswer, Refusa
         Upkeep::RaiseHorizon { index } => requests::raise_horizon(draft, *index),
         Upkeep::ForgetRequests => requests::forget(draft),
         Upkeep::ReserveUses { name, version } => uses::reserve(draft, name, *version),
+        Upkeep::OrderRewriting => rewriting::order(draft),
+        Upkeep::ReportRewritten { node, incarnation, number, index } => {
+            rewriting::report(draft, *node, *incarnation, *number, *index)
+        }
     }
 }
 

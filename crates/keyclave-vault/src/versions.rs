@@ -2,8 +2,9 @@
 
 use keyclave_crypto::message::MessageKey;
 use keyclave_crypto::secret::Secret;
+use keyclave_types::ids::NodeId;
 use keyclave_types::key::{
-    KeyDescription, KeyState, Version, VersionDescription, VersionOrigin, VersionState,
+    KeyDescription, KeyState, Purge, Version, VersionDescription, VersionOrigin, VersionState,
 };
 use keyclave_types::limits::KEY_VERSIONS_MAX;
 use keyclave_types::time::UnixMillis;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use crate::draft::Draft;
 use crate::reader::Reader;
 use crate::records::RecordName;
+use crate::records::cluster::{NodeCounter, RewritingOrder, Rewritten};
 use crate::records::key::{KeyMeta, MATERIAL_FORMAT, Usage, VERSIONS_PER_PAGE, VersionMeta, VersionPage};
 use crate::refusal::Refusal;
 
@@ -29,6 +31,15 @@ pub(crate) fn prune_below(meta: &KeyMeta) -> Option<Version> {
     let keep = meta.rules.keep_versions?;
     let first_kept = Version::new(meta.newest.get().checked_sub(keep.get())?.checked_add(1)?)?;
     (meta.oldest < first_kept).then_some(first_kept)
+}
+
+/// The order to rewrite the stores after which the page's last destroyed versions were destroyed, and when the first
+/// of those was.
+pub(crate) fn last_destroyed(page: &VersionPage) -> Option<(u64, UnixMillis)> {
+    let destroyed = page.versions.iter().filter_map(|found| found.destroyed_after.zip(found.destroyed_at));
+    let last = destroyed.clone().map(|(after, _)| after).max()?;
+    let first = destroyed.filter(|(after, _)| *after == last).map(|(_, at)| at).min()?;
+    Some((last, first))
 }
 
 /// Whether the key may have another version.
@@ -106,6 +117,36 @@ impl<'a> Reader<'a> {
         view.opened_keys().get(id, revision, open).ok_or(Refusal::RecordLost)
     }
 
+    /// The number of the last order to rewrite the stores. That it was read makes it hold when the transaction
+    /// commits: what is destroyed under it is destroyed before the next one is given.
+    pub(crate) fn rewriting_order(&mut self) -> u64 {
+        self.get::<RewritingOrder>(&RecordName::RewritingOrder).map_or(0, |order| order.number)
+    }
+
+    /// Says of each destroyed version, node by node, whether something of its secret may still lie on a disk.
+    pub(crate) fn describe_purges(&mut self, meta: &KeyMeta, versions: &mut [VersionDescription]) {
+        if versions.iter().all(|version| version.state != VersionState::Destroyed) {
+            return;
+        }
+        // Who is a member: joining and leaving both write the counter.
+        self.get::<NodeCounter>(&RecordName::NodeCounter);
+        let nodes: Vec<_> = self.view().nodes().iter().map(|node| (node.node, node.incarnation)).collect();
+        let mut done = Vec::with_capacity(nodes.len());
+        for (node, incarnation) in nodes {
+            let found = self.get::<Rewritten>(&RecordName::Rewritten(node));
+            let own = found.filter(|found| found.incarnation == incarnation);
+            done.push((node, own.map_or(0, |found| found.number)));
+        }
+        for described in versions.iter_mut().filter(|version| version.state == VersionState::Destroyed) {
+            let after = self.version(meta, described.version).ok().and_then(|found| found.destroyed_after);
+            let purge = |(node, number): &(NodeId, u64)| Purge {
+                node: *node,
+                purged: after.is_some_and(|after| *number > after),
+            };
+            described.purges = done.iter().map(purge).collect();
+        }
+    }
+
     /// The key with these of its versions.
     pub(crate) fn describe(&mut self, meta: &KeyMeta, versions: Vec<VersionDescription>) -> KeyDescription {
         KeyDescription {
@@ -159,6 +200,7 @@ impl<'a> Reader<'a> {
             created_at: found.created_at,
             origin: found.origin,
             destroyed_at: found.destroyed_at,
+            purges: Vec::new(),
             uses_reserved: usage.map_or(0, |usage| usage.reserved),
         }
     }
@@ -172,8 +214,13 @@ impl Draft<'_> {
         version: Version,
         origin: VersionOrigin,
     ) -> Result<VersionDescription, Refusal> {
-        let made =
-            VersionMeta { state: VersionState::Enabled, created_at: self.now(), origin, destroyed_at: None };
+        let made = VersionMeta {
+            state: VersionState::Enabled,
+            created_at: self.now(),
+            origin,
+            destroyed_at: None,
+            destroyed_after: None,
+        };
         let number = page_of(version);
         let found = self.reader.get::<VersionPage>(&RecordName::VersionPage(meta.id, number));
         let mut page =
@@ -206,13 +253,13 @@ impl Draft<'_> {
     /// Destroys every version from the oldest up to, not including, `end`, on one page and at most that page;
     /// the key's new oldest version.
     pub(crate) fn destroy_page_below(&mut self, meta: &KeyMeta, end: Version) -> Result<Version, Refusal> {
-        let now = self.now();
+        let (now, order) = (self.now(), self.reader.rewriting_order());
         let mut page = self.reader.page(meta, meta.oldest)?.clone();
         let mut version = meta.oldest;
         while version < end {
             let Some(found) = page.at_mut(version) else { break };
             if found.state != VersionState::Destroyed {
-                mark_destroyed(found, now);
+                mark_destroyed(found, now, order);
                 self.delete_material(meta, version);
             }
             version = version.next().ok_or(Refusal::VersionsExhausted)?;
@@ -227,8 +274,8 @@ impl Draft<'_> {
         meta: &KeyMeta,
         version: Version,
     ) -> Result<(Version, VersionDescription), Refusal> {
-        let now = self.now();
-        let description = self.change_version(meta, version, |found| mark_destroyed(found, now))?;
+        let (now, order) = (self.now(), self.reader.rewriting_order());
+        let description = self.change_version(meta, version, |found| mark_destroyed(found, now, order))?;
         self.delete_material(meta, version);
         let mut oldest = meta.oldest;
         if oldest == version {
@@ -251,7 +298,8 @@ impl Draft<'_> {
     }
 }
 
-fn mark_destroyed(version: &mut VersionMeta, now: UnixMillis) {
+fn mark_destroyed(version: &mut VersionMeta, now: UnixMillis, order: u64) {
     version.state = VersionState::Destroyed;
     version.destroyed_at = Some(now);
+    version.destroyed_after = Some(order);
 }

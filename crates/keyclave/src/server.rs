@@ -66,6 +66,7 @@ fn config(arguments: ServerArguments, socket: Option<&Path>) -> Result<Config, F
         peers: arguments.peers,
         tls_certificate: arguments.tls_certificate,
         tls_key: arguments.tls_key,
+        purge_after: arguments.purge_after,
         log_format: None,
         log_level: None,
     };

@@ -31,6 +31,8 @@ use crate::sim::host::chain;
 use crate::sim::identity::{PEER_PORT, name};
 use crate::sim::world::{Command, NodeState, Phase, World};
 
+/// How long a destruction waits until the stores are rewritten.
+const PURGE_AFTER_MS: u64 = 10_000;
 /// Callers per node.
 const CALLERS: u64 = 2;
 /// How often a node looks at itself and at what it was told.
@@ -84,6 +86,7 @@ async fn live(world: &World, state: &NodeState, process: u64) -> Result<String, 
         addresses: addresses(number)?,
         overrides: BTreeMap::new(),
         joining: number != 1,
+        purge_after_ms: PURGE_AFTER_MS,
     })
     .await?;
     let member = become_member(world, &node, number).await?;

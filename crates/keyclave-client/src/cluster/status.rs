@@ -35,6 +35,8 @@ pub struct ClusterStatus {
     pub admission: AdmissionPolicy,
     /// Whose clocks are not where the time should be, as far as the asked node knows.
     pub clock_doubts: Vec<ClockDoubt>,
+    /// Why the asked node has not yet rewritten its store to be rid of what was destroyed.
+    pub rewriting_trouble: Option<String>,
 }
 
 /// A clock that has jumped, and on which no quorum of clocks agrees.
@@ -114,6 +116,7 @@ impl TryFrom<v1::GetClusterStatusResponse> for ClusterStatus {
             server_version: response.server_version,
             admission: AdmissionPolicy::of(policy),
             clock_doubts: doubts,
+            rewriting_trouble: Some(response.rewriting_trouble).filter(|trouble| !trouble.is_empty()),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use keyclave_types::ids::KeyId;
 use keyclave_types::key::{
-    Algorithm, KeyDescription, KeyRules, KeyState, VersionDescription, VersionOrigin, VersionState,
+    Algorithm, KeyDescription, KeyRules, KeyState, Purge, VersionDescription, VersionOrigin, VersionState,
 };
 use keyclave_types::time::UnixMillis;
 
@@ -69,6 +69,7 @@ impl From<&VersionDescription> for v1::KeyVersion {
             due_at_unix_ms: due,
             destroyed_at_unix_ms: version.destroyed_at.map(|at| at.0),
             uses_reserved: version.uses_reserved,
+            purges: version.purges.iter().map(v1::VersionPurge::from).collect(),
         }
     }
 }
@@ -95,7 +96,22 @@ impl TryFrom<v1::KeyVersion> for VersionDescription {
             origin,
             destroyed_at: version.destroyed_at_unix_ms.map(UnixMillis),
             uses_reserved: version.uses_reserved,
+            purges: version.purges.into_iter().map(Purge::try_from).collect::<Result<_, _>>()?,
         })
+    }
+}
+
+impl From<&Purge> for v1::VersionPurge {
+    fn from(purge: &Purge) -> Self {
+        Self { node: purge.node.get(), purged: purge.purged }
+    }
+}
+
+impl TryFrom<v1::VersionPurge> for Purge {
+    type Error = Invalid;
+
+    fn try_from(purge: v1::VersionPurge) -> Result<Self, Invalid> {
+        Ok(Self { node: field::node(purge.node).at("purges.node")?, purged: purge.purged })
     }
 }
 
@@ -159,6 +175,7 @@ fn version_state(number: i32) -> Result<VersionState, Cause> {
 mod tests {
     use std::num::NonZeroU32;
 
+    use keyclave_types::ids::NodeId;
     use keyclave_types::key::Version;
     use proptest::prelude::*;
     use prost::Message;
@@ -173,7 +190,13 @@ mod tests {
             origin,
             destroyed_at: (state == VersionState::Destroyed).then_some(UnixMillis(6)),
             uses_reserved: 7,
+            purges: if state == VersionState::Destroyed { purges() } else { Vec::new() },
         }
+    }
+
+    fn purges() -> Vec<Purge> {
+        let node = |number| NodeId::new(number).unwrap();
+        vec![Purge { node: node(1), purged: true }, Purge { node: node(2), purged: false }]
     }
 
     fn described() -> KeyDescription {

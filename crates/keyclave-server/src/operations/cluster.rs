@@ -423,5 +423,6 @@ fn cluster_status<H: Host>(
                 ahead_ms,
             })
             .collect(),
+        rewriting_trouble: member.rewriting_trouble().unwrap_or_default(),
     }
 }

@@ -16,7 +16,8 @@ impl Answering<'_> {
     pub(super) fn describe_key(&mut self, name: &KeyName) -> Result<ReadAnswer, Refusal> {
         let meta = self.reader.get::<KeyMeta>(&RecordName::Key(name)).ok_or(Refusal::NotFound)?;
         self.allows(meta.rules.staleness_max_ms);
-        let versions = self.reader.describe_versions(meta)?;
+        let mut versions = self.reader.describe_versions(meta)?;
+        self.reader.describe_purges(meta, &mut versions);
         Ok(ReadAnswer::Key(self.reader.describe(meta, versions)))
     }
 

@@ -20,6 +20,7 @@ pub(super) fn remove_member(draft: &mut Draft<'_>, node: NodeId) -> Result<Write
     }
     draft.put(counter);
     draft.delete(&name);
+    draft.delete(&RecordName::Rewritten(node));
     take_rejoin(draft, node);
     for kind in [PlainKind::Address, PlainKind::Certificate, PlainKind::SealMark] {
         draft.delete_plain(kind, node.get());

@@ -186,3 +186,47 @@ impl Body for AuditAnchor {
         RecordName::AuditAnchor(self.node)
     }
 }
+
+/// Every node is to rewrite its store: what was destroyed before this order was given must be on no disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct RewritingOrder {
+    /// The how manieth order it is, from 1.
+    pub number: u64,
+    /// When it was given.
+    pub at: UnixMillis,
+}
+
+impl Stored for RewritingOrder {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for RewritingOrder {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::RewritingOrder
+    }
+}
+
+/// A node has carried out an order to rewrite its store, and so every earlier one. Nothing decides on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rewritten {
+    /// Which node.
+    pub node: NodeId,
+    /// In which data directory.
+    pub incarnation: Incarnation,
+    /// Which order.
+    pub number: u64,
+    /// Up to which index its log was gone before.
+    pub index: u64,
+    /// When it said so.
+    pub at: UnixMillis,
+}
+
+impl Stored for Rewritten {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for Rewritten {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::Rewritten(self.node)
+    }
+}

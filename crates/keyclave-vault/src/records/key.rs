@@ -63,7 +63,7 @@ pub struct VersionPage {
 }
 
 impl Stored for VersionPage {
-    const FORMAT: u8 = 1;
+    const FORMAT: u8 = 2;
 }
 
 impl Body for VersionPage {
@@ -83,6 +83,9 @@ pub struct VersionMeta {
     pub origin: VersionOrigin,
     /// When its secret was destroyed.
     pub destroyed_at: Option<UnixMillis>,
+    /// The rewriting that was the last one begun when it was destroyed: whatever node has done a later one holds
+    /// nothing of its secret any more, sealed or not.
+    pub destroyed_after: Option<u64>,
 }
 
 /// Uses of one counted version that nodes have reserved, used or not.

@@ -38,9 +38,10 @@ fn golden_bytes_of_keys_stay() {
         created_at: UnixMillis(1),
         origin: VersionOrigin::Scheduled { due: UnixMillis(2) },
         destroyed_at: Some(UnixMillis(3)),
+        destroyed_after: Some(4),
     };
     let page = VersionPage { key: KeyId::from_bytes([0xaa; 16]), page: 1, versions: vec![entry] };
-    golden(&page, "01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0101020102020103");
+    golden(&page, "02aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa01010201020201030104");
     let usage = Usage { key: KeyId::from_bytes([0xaa; 16]), version: version(2), reserved: 1 << 20 };
     golden(&usage, "01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa02fc00100000");
 }
@@ -107,6 +108,9 @@ fn golden_bytes_of_the_cluster_stay() {
     let rules = RejoinRules { policy: RejoinPolicy::Members, members_until: Some(UnixMillis(1)) };
     golden(&rules, "01010101");
     golden(&CaRecord { certificate: vec![1, 2] }, "01020102");
+    golden(&RewritingOrder { number: 2, at: UnixMillis(1) }, "010201");
+    let rewritten = Rewritten { node: node(3), incarnation, number: 2, index: 300, at: UnixMillis(1) };
+    golden(&rewritten, "0103eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee02fb012c01");
     let anchor = AuditAnchor { node: node(3), incarnation, sequence: 4, hash: [0xff; 32], at: UnixMillis(1) };
     golden(
         &anchor,
@@ -147,7 +151,7 @@ fn every_kind_has_a_number_of_its_own_and_is_tried() {
     use crate::records::RecordKind;
     let mut numbers: Vec<u8> = RecordKind::LIKELY_FIRST.iter().map(|kind| kind.number()).collect();
     numbers.sort_unstable();
-    assert_eq!(numbers, (1..=19).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=19).chain([30, 31]).collect::<Vec<_>>());
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub(super) fn known<'a>(draft: &mut Draft<'a>, node: NodeId) -> Result<&'a NodeR
     draft.reader.get::<NodeRecord>(&RecordName::Node(node)).ok_or(Refusal::NodeUnknown { node })
 }
 
-fn known_as(draft: &mut Draft<'_>, node: NodeId, incarnation: Incarnation) -> Result<(), Refusal> {
+pub(super) fn known_as(draft: &mut Draft<'_>, node: NodeId, incarnation: Incarnation) -> Result<(), Refusal> {
     if known(draft, node)?.incarnation == incarnation { Ok(()) } else { Err(Refusal::Incarnation { node }) }
 }
 

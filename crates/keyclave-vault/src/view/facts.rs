@@ -13,7 +13,7 @@ use keyclave_types::time::UnixMillis;
 use crate::records::RecordName;
 use crate::records::cluster::{
     Admission, AuditAnchor, CA_KEY_FORMAT, CaRecord, ClusterTime, NodeRecord, RejoinRules, RestartKey,
-    SEGMENT_KEY_FORMAT,
+    RewritingOrder, Rewritten, SEGMENT_KEY_FORMAT,
 };
 use crate::records::plain::{Certificate, Formats, SealMark, WriterKey};
 use crate::records::request::Horizon;
@@ -79,6 +79,25 @@ impl View {
     /// How nodes come back.
     pub fn rejoin_rules(&self) -> Option<RejoinRules> {
         self.body(&RecordName::RejoinRules).copied()
+    }
+
+    /// The last order to rewrite the stores; number 0 before the first.
+    pub fn rewriting_order(&self) -> RewritingOrder {
+        self.body::<RewritingOrder>(&RecordName::RewritingOrder).copied().unwrap_or_default()
+    }
+
+    /// The last order to rewrite its store that this node has carried out, in the directory that it has today.
+    pub fn rewritten(&self, node: NodeId) -> u64 {
+        let rewritten = self.body::<Rewritten>(&RecordName::Rewritten(node));
+        let own = self.node(node).map(|node| node.incarnation);
+        rewritten
+            .filter(|rewritten| Some(rewritten.incarnation) == own)
+            .map_or(0, |rewritten| rewritten.number)
+    }
+
+    /// Since when something is destroyed that no order to rewrite the stores covers yet.
+    pub fn destroyed_since(&self) -> Option<UnixMillis> {
+        self.indexes().destroyed_since(self.rewriting_order().number)
     }
 
     /// The last time that the cluster agreed on.

@@ -8,6 +8,7 @@ use keyclave_types::position::Revision;
 use crate::records::access::{AccessHead, JoinToken, TokenRecord};
 use crate::records::cluster::{
     Admission, AuditAnchor, CaRecord, ClusterTime, NodeCounter, NodeRecord, RejoinRules, RestartKey,
+    RewritingOrder, Rewritten,
 };
 use crate::records::key::{KeyMeta, Usage, VersionPage};
 use crate::records::request::{Horizon, RequestOutcome};
@@ -86,4 +87,6 @@ bodies! {
     Ca(CaRecord),
     AuditAnchor(AuditAnchor),
     RejoinRules(RejoinRules),
+    RewritingOrder(RewritingOrder),
+    Rewritten(Rewritten),
 }

@@ -29,6 +29,8 @@ pub(crate) struct Indexes {
     tokens: OrdMap<TokenId, RecordId>,
     nodes: OrdMap<NodeId, RecordId>,
     outcomes: OrdSet<(u64, RecordId)>,
+    /// Pages with destroyed versions: after which order to rewrite the stores, and since when.
+    destroyed: OrdSet<(u64, UnixMillis, RecordId)>,
     access: OrdMap<RecordId, Revision>,
     /// Of `access`; none while it is being changed.
     head: Option<AccessHead>,
@@ -51,6 +53,9 @@ impl Indexes {
             Opened::RequestOutcome(outcome) => {
                 self.outcomes.insert((outcome.request.index(), id));
             }
+            Opened::VersionPage(page) => {
+                self.destroyed.extend(versions::last_destroyed(page).map(|(after, at)| (after, at, id)));
+            }
             _ => {}
         }
     }
@@ -69,6 +74,11 @@ impl Indexes {
             }
             Opened::RequestOutcome(outcome) => {
                 self.outcomes.remove(&(outcome.request.index(), id));
+            }
+            Opened::VersionPage(page) => {
+                if let Some((after, at)) = versions::last_destroyed(page) {
+                    self.destroyed.remove(&(after, at, id));
+                }
             }
             _ => {}
         }
@@ -151,6 +161,12 @@ impl Indexes {
     /// Keys that hold more versions than their rules keep.
     pub(crate) fn prunable(&self) -> impl Iterator<Item = RecordId> {
         self.prunable.iter().copied()
+    }
+
+    /// Since when a version is destroyed that no order after this one covers.
+    pub(crate) fn destroyed_since(&self, order: u64) -> Option<UnixMillis> {
+        let uncovered = self.destroyed.range((order, UnixMillis(0), RecordId::from_bytes([0; 16]))..);
+        uncovered.map(|(_, at, _)| *at).next()
     }
 
     pub(crate) fn tokens(&self) -> impl Iterator<Item = (&TokenId, &RecordId)> {

@@ -41,6 +41,9 @@ pub(crate) struct ServerArguments {
     /// Use this address for a peer instead of the recorded one; may be repeated.
     #[arg(long = "peer", value_name = "NODE=HOST:PORT")]
     pub(crate) peers: Vec<keyclave_server::config::PeerOverride>,
+    /// How long a destroyed version waits until the stores are rewritten without it, as in 10m [default and most: 30m].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) purge_after: Option<keyclave_server::config::PurgeAfter>,
     /// A certificate chain of your own for clients, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_certificate: Option<PathBuf>,

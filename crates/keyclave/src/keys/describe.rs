@@ -1,7 +1,7 @@
 //! How a key is shown: as lines, and as JSON.
 
 use keyclave_types::key::{
-    KeyDescription, KeyRules, KeyState, VersionDescription, VersionOrigin, VersionState,
+    KeyDescription, KeyRules, KeyState, Purge, VersionDescription, VersionOrigin, VersionState,
 };
 use keyclave_types::position::Position;
 use keyclave_types::time::{Span, UnixMillis};
@@ -25,7 +25,7 @@ pub(super) fn key_text(key: &KeyDescription) -> String {
     if let Some(most) = counted {
         lines.push(("messages", format!("at most {most} per version")));
     }
-    let mut table = Table::new(["  VERSION", "STATE", "MADE", "WHY", "USES RESERVED"]);
+    let mut table = Table::new(["  VERSION", "STATE", "MADE", "WHY", "USES RESERVED", "ON DISKS"]);
     for version in key.versions.iter().rev() {
         let primary = if version.version == key.primary { " *" } else { "" };
         table.row([
@@ -34,6 +34,7 @@ pub(super) fn key_text(key: &KeyDescription) -> String {
             version.created_at.to_string(),
             origin(version.origin),
             counted.map_or_else(|| "-".to_owned(), |_| version.uses_reserved.to_string()),
+            on_disks(version),
         ]);
     }
     format!("{}\n{}\n{}", key.name, pairs(&lines), table.lines())
@@ -97,7 +98,40 @@ fn version_json(version: &VersionDescription) -> Value {
         "due": moment(due),
         "destroyed_at": moment(version.destroyed_at),
         "uses_reserved": version.uses_reserved,
+        "purge": purge_json(&version.purges),
     })
+}
+
+/// Of a destroyed version, what may be left of its sealed material, in all and node by node.
+fn purge_json(purges: &[Purge]) -> Value {
+    if purges.is_empty() {
+        return Value::Null;
+    }
+    let word = |purged| if purged { "purged" } else { "pending" };
+    json!({
+        "state": word(purges.iter().all(|purge| purge.purged)),
+        "nodes": purges
+            .iter()
+            .map(|purge| json!({ "node": purge.node.get(), "state": word(purge.purged) }))
+            .collect::<Vec<_>>(),
+    })
+}
+
+/// As [`purge_json`], in words.
+fn on_disks(version: &VersionDescription) -> String {
+    let nodes = |purged| {
+        let such = version.purges.iter().filter(|purge| purge.purged == purged);
+        such.map(|purge| purge.node.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    match (version.state, nodes(true), nodes(false)) {
+        (VersionState::Enabled | VersionState::Disabled, _, _) => "kept".to_owned(),
+        (VersionState::Destroyed, purged, pending) => match (purged.is_empty(), pending.is_empty()) {
+            (true, true) => "-".to_owned(),
+            (false, true) => format!("purged at {purged}"),
+            (true, false) => format!("pending at {pending}"),
+            (false, false) => format!("purged at {purged}; pending at {pending}"),
+        },
+    }
 }
 
 fn rules_lines(rules: &KeyRules) -> Vec<(&'static str, String)> {
@@ -148,7 +182,7 @@ fn origin(origin: VersionOrigin) -> String {
 
 #[cfg(test)]
 mod tests {
-    use keyclave_types::ids::KeyId;
+    use keyclave_types::ids::{KeyId, NodeId};
     use keyclave_types::key::{Algorithm, Version};
     use keyclave_types::position::Generation;
 
@@ -162,6 +196,7 @@ mod tests {
             origin,
             destroyed_at: None,
             uses_reserved: 0,
+            purges: Vec::new(),
         };
         KeyDescription {
             name: "app/a".parse().unwrap(),
@@ -188,6 +223,29 @@ mod tests {
         let newest = lines.iter().position(|line| line.trim_start().starts_with("2 *")).unwrap();
         assert!(lines[newest].contains("due 1970-01-01T00:00:00.500Z"), "{text}");
         assert!(lines[newest + 1].contains("disabled"), "{text}");
+    }
+
+    #[test]
+    fn what_may_be_left_of_a_destroyed_version_is_said_node_by_node() {
+        let mut key = key();
+        let mut say = |purged: [bool; 3]| {
+            let nodes = (1..).filter_map(NodeId::new).zip(purged);
+            key.versions[0].purges = nodes.map(|(node, purged)| Purge { node, purged }).collect();
+            key.versions[0].state = VersionState::Destroyed;
+            let object = key_json(&key, Position { generation: Generation(1), index: 7 });
+            assert!(object["versions"][1]["purge"].is_null());
+            assert!(key_text(&key).contains("  kept"), "{}", key_text(&key));
+            let purge = object["versions"][0]["purge"].clone();
+            let states: Vec<_> =
+                purge["nodes"].as_array().unwrap().iter().map(|n| n["state"].clone()).collect();
+            assert_eq!(states, purged.map(|purged| if purged { "purged" } else { "pending" }));
+            (key_text(&key), purge["state"].as_str().unwrap().to_owned())
+        };
+        let (text, all) = say([true, false, true]);
+        assert!(text.contains("purged at 1, 3; pending at 2") && all == "pending", "{text}");
+        let (text, all) = say([true; 3]);
+        assert!(text.contains("purged at 1, 2, 3") && all == "purged", "{text}");
+        assert!(say([false; 3]).0.contains("pending at 1, 2, 3"));
     }
 
     #[test]

@@ -154,6 +154,9 @@ pub(super) fn attention(
         }
     }
     if let Some(cluster) = cluster {
+        if let Some(trouble) = &cluster.rewriting_trouble {
+            lines.push(format!("remains of destroyed versions lie on this node's disk still: {trouble}"));
+        }
         if cluster.leader.is_none() {
             lines.push("no leader is known; writes wait".to_owned());
         }
@@ -319,6 +322,7 @@ pub(super) mod tests {
             time: UnixMillis(0),
             server_version: "0.1.0".to_owned(),
             admission: AdmissionPolicy::Strict,
+            rewriting_trouble: None,
             clock_doubts: vec![ClockDoubt { node: NodeId::new(2).unwrap(), since: UnixMillis(0), ahead_ms }],
         };
         let seal = status(&[SealState::Unsealed]);
