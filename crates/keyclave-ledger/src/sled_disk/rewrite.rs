@@ -26,7 +26,7 @@ const VALUES_LAST_MAX: usize = 256;
 const ROUNDS_MAX: usize = 16;
 /// What must stay free for the log to go on: a full disk stops the node.
 pub(super) const RESERVE_BYTES: u64 = 32 * 1024 * 1024;
-const AREAS: [Area; 4] = [Area::Meta, Area::Log, Area::RecordsEven, Area::RecordsOdd];
+pub(super) const AREAS: [Area; 4] = [Area::Meta, Area::Log, Area::RecordsEven, Area::RecordsOdd];
 
 /// How far a rewriting is; tests look at the directory there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -189,6 +189,3 @@ fn put(copy: &Store, batch: Batch) -> Result<(), RewriteError> {
 fn copying(error: impl std::error::Error + Send + Sync + 'static) -> RewriteError {
     RewriteError::Copy(Box::new(error))
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,7 @@
 //! The sled disk: the contract of every disk, and what only this one can get wrong.
 
+mod rewriting;
+
 use tempfile::TempDir;
 
 use super::store::{PART_BYTES, PARTS_MAX, SEGMENT_BYTES, part_key};

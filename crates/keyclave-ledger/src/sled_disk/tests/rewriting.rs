@@ -7,9 +7,9 @@ use std::thread;
 
 use tempfile::TempDir;
 
-use super::super::OpenDiskError;
-use super::*;
-use crate::disk::{Disk, Pair};
+use super::super::rewrite::{AREAS, RESERVE_BYTES, Step};
+use super::super::{OpenDiskError, SledDisk, current};
+use crate::disk::{Area, Batch, Disk, DiskError, Pair, RewriteError};
 
 const SECRET: &[u8] = b"the sealed blob of a version that was destroyed";
 
