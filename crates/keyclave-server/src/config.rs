@@ -406,6 +406,13 @@ mod tests {
     }
 
     #[test]
+    fn a_purge_may_wait_thirty_minutes_at_most() {
+        let after = |text: &str| text.parse::<PurgeAfter>().ok().map(|PurgeAfter(span)| span.ms);
+        assert_eq!((after("1s"), after("30m")), (Some(1_000), Some(PURGE_AFTER_MS_MAX)));
+        assert_eq!((after("31m"), after("1h"), after("x")), (None, None, None));
+    }
+
+    #[test]
     fn the_file_has_at_most_twenty_fields() {
         let names = [
             "data_dir",
@@ -421,6 +428,7 @@ mod tests {
             "peers",
             "tls_certificate",
             "tls_key",
+            "purge_after",
             "log_format",
             "log_level",
         ];
