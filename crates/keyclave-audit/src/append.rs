@@ -5,7 +5,7 @@
 //! A segment's file reaches ahead of its lines by up to [`RESERVE_BYTES`] of zeros, so that most syncs change no
 //! file size; a reader takes zeros at the end for room that was not used.
 
-use std::io;
+use std::{fmt, io};
 
 use keyclave_types::time::UnixMillis;
 
@@ -55,18 +55,41 @@ pub(crate) struct Keys {
     pub(crate) spare: Option<SegmentKey>,
 }
 
+/// What the system said of a disk that failed, small enough to be told to everyone who waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskFault {
+    kind: io::ErrorKind,
+    /// The system's own number, which tells apart what the kinds do not, a failed device above all.
+    code: Option<i32>,
+}
+
+impl From<&io::Error> for DiskFault {
+    fn from(error: &io::Error) -> Self {
+        Self { kind: error.kind(), code: error.raw_os_error() }
+    }
+}
+
+impl fmt::Display for DiskFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            Some(code) => io::Error::from_raw_os_error(code).fmt(f),
+            None => self.kind.fmt(f),
+        }
+    }
+}
+
 /// Why the trail can record nothing any more. The process should say so and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StopCause {
     /// What is on disk is unknown after a failed sync.
     #[error("the audit trail could not be made durable: {0}")]
-    Sync(io::ErrorKind),
+    Sync(DiskFault),
     /// A write failed for another reason than a full disk.
     #[error("the audit trail could not be written: {0}")]
-    Write(io::ErrorKind),
+    Write(DiskFault),
     /// A write failed and what it left could not be cut off.
     #[error("a failed write to the audit trail could not be undone: {0}")]
-    Cut(io::ErrorKind),
+    Cut(DiskFault),
     /// The file under the process was removed, replaced or cut.
     #[error("the audit trail's file was removed, replaced or cut while it was written to")]
     Replaced,
@@ -164,7 +187,10 @@ impl<F: TrailFiles> Appender<F> {
         if let Err(error) = self.segment.file.write_at(self.segment.end, &self.lines) {
             return Err(self.undo(&error));
         }
-        self.segment.file.sync().map_err(|error| GroupError::Stop(StopCause::Sync(error.kind())))?;
+        self.segment
+            .file
+            .sync()
+            .map_err(|error| GroupError::Stop(StopCause::Sync(DiskFault::from(&error))))?;
         self.segment.end = lines_end;
         self.segment.length = self.segment.length.max(written_end);
         Ok(())
@@ -174,14 +200,14 @@ impl<F: TrailFiles> Appender<F> {
     /// not stand in front of it.
     fn undo(&mut self, error: &io::Error) -> GroupError {
         if !is_full(error) {
-            return GroupError::Stop(StopCause::Write(error.kind()));
+            return GroupError::Stop(StopCause::Write(DiskFault::from(error)));
         }
         match self.segment.file.cut(self.segment.end) {
             Ok(()) => {
                 self.segment.length = self.segment.end;
                 GroupError::Full
             }
-            Err(error) => GroupError::Stop(StopCause::Cut(error.kind())),
+            Err(error) => GroupError::Stop(StopCause::Cut(DiskFault::from(&error))),
         }
     }
 
@@ -202,7 +228,7 @@ impl<F: TrailFiles> Appender<F> {
         let (opened, hash) =
             OpenSegment::create(&self.files, header).map_err(|error| match is_full(&error) {
                 true => GroupError::Full,
-                false => GroupError::Stop(StopCause::Write(error.kind())),
+                false => GroupError::Stop(StopCause::Write(DiskFault::from(&error))),
             })?;
         let mut closed = std::mem::replace(&mut self.segment, opened);
         self.link.hash = hash;
@@ -239,7 +265,7 @@ impl<T: TrailFile> OpenSegment<T> {
             match self.file.cut(self.end) {
                 Ok(()) => self.length = self.end,
                 Err(error) if is_full(&error) => {}
-                Err(error) => return Err(StopCause::Cut(error.kind())),
+                Err(error) => return Err(StopCause::Cut(DiskFault::from(&error))),
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::append::{Appender, GroupError};
-pub use crate::append::{SEGMENT_BYTES, SEGMENT_MS, StopCause};
+pub use crate::append::{DiskFault, SEGMENT_BYTES, SEGMENT_MS, StopCause};
 use crate::files::{SegmentNumber, TrailFiles};
 use crate::record::{Head, Receipt, RecordDraft};
 use crate::segment_key::{SegmentKey, SegmentKeyId};

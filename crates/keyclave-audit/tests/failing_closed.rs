@@ -12,7 +12,7 @@ use fixture::{FIRST, Running, draft, heads, open, report, report_with, try_open}
 use keyclave_audit::memory::{Fault, MemoryFiles};
 use keyclave_audit::open::Tampering;
 use keyclave_audit::segment_key::NoKeys;
-use keyclave_audit::trail::{QUEUE_RECORDS_MAX, RECORD_DEADLINE, StopCause, TrailError};
+use keyclave_audit::trail::{DiskFault, QUEUE_RECORDS_MAX, RECORD_DEADLINE, StopCause, TrailError};
 use keyclave_types::threads::Threads;
 use tokio::time::{Instant, advance, sleep, timeout};
 
@@ -106,7 +106,7 @@ async fn a_failed_sync_stops_the_trail_for_everyone_and_for_good() {
     let running = open(&files);
     running.record([1]).await;
     files.set_fault(Some(Fault::Sync));
-    let cause = StopCause::Sync(std::io::ErrorKind::Other);
+    let cause = StopCause::Sync(disk_fault());
     let (one, two) = tokio::join!(running.trail.record(draft(2)), running.trail.record(draft(3)));
     assert_eq!((one, two), (Err(TrailError::Stop(cause)), Err(TrailError::Stop(cause))));
     files.set_fault(None);
@@ -122,7 +122,7 @@ async fn a_failed_write_stops_the_trail() {
     let files = MemoryFiles::default();
     let running = open(&files);
     files.set_fault(Some(Fault::Write));
-    let cause = StopCause::Write(std::io::ErrorKind::Other);
+    let cause = StopCause::Write(disk_fault());
     assert_eq!(running.trail.record(draft(1)).await, Err(TrailError::Stop(cause)));
     assert_eq!(running.task.await.unwrap(), Err(cause));
 }
@@ -249,4 +249,16 @@ async fn an_idle_trail_stays_open() {
     running.record([1]).await;
     running.end().await;
     assert_eq!(report(&files).records, 1);
+}
+
+/// What the memory files say of a fault.
+fn disk_fault() -> DiskFault {
+    DiskFault::from(&std::io::Error::from(std::io::ErrorKind::Other))
+}
+
+#[test]
+fn a_failed_device_is_named_and_not_uncategorized() {
+    const EIO: i32 = 5;
+    let cause = StopCause::Sync(DiskFault::from(&std::io::Error::from_raw_os_error(EIO)));
+    assert!(cause.to_string().contains("Input/output error"), "{cause}");
 }

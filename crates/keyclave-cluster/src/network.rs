@@ -119,6 +119,14 @@ impl Peer {
         self.target.ok_or(CallError::NoNode)
     }
 
+    /// openraft takes any error for silence and tries again, so what an operator must know is said here.
+    fn note(&self, error: CallError) -> CallError {
+        if let CallError::Refused(Refused::RolledBack { node }) = &error {
+            self.network.rollback.tell(*node);
+        }
+        error
+    }
+
     async fn send_append(
         &self,
         request: AppendRequest,
@@ -206,12 +214,12 @@ impl RaftNetwork<TypeConfig> for Peer {
         option: RPCOption,
     ) -> CallResult<AppendResponse> {
         let answer = self.send_append(request, option.hard_ttl()).await;
-        answer.map_err(|error| RPCError::Unreachable(error.into()))
+        answer.map_err(|error| RPCError::Unreachable(self.note(error).into()))
     }
 
     async fn vote(&mut self, request: VoteRequest, option: RPCOption) -> CallResult<VoteResponse> {
         let answer = self.send_vote(request, option.hard_ttl()).await;
-        answer.map_err(|error| RPCError::Unreachable(error.into()))
+        answer.map_err(|error| RPCError::Unreachable(self.note(error).into()))
     }
 
     async fn full_snapshot(

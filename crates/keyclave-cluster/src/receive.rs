@@ -117,9 +117,7 @@ impl<D: Disk> Cluster<D> {
                 self.inner.presence.contradicted();
                 tracing::error!(%sender, index, "a peer contradicts what was applied here");
             }
-            Refused::RolledBack { node } => {
-                tracing::error!(%node, "a peer has less than it once acknowledged: was its disk rolled back?");
-            }
+            Refused::RolledBack { node } => self.inner.network.rollback.tell(*node),
             Refused::NotKeyed | Refused::NoCampaign | Refused::Stopped => {
                 tracing::debug!(%sender, reason = %refused, "a peer's message was not taken");
             }

@@ -8,7 +8,7 @@
 //! when it has grown by [`INDEXES_UNSAVED_MAX`]. Deliberately absent: a verdict that lasts. A message that merely
 //! came late is refused by the same rule, and nothing else follows from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keyclave_types::envelope::{self, EnvelopeError, Stored};
@@ -48,13 +48,22 @@ pub(crate) type SaveMarks = Arc<dyn Fn(Vec<u8>) -> Result<(), StorageFailure> + 
 pub(crate) struct Rollback {
     marks: Arc<Mutex<Marks>>,
     save: SaveMarks,
+    /// Of whom it was said, and who has acknowledged nothing since.
+    told: Arc<Mutex<BTreeSet<NodeId>>>,
 }
 
 impl Rollback {
     /// With what was saved before.
     pub(crate) fn new(saved: Option<&[u8]>, save: SaveMarks) -> Result<Self, EnvelopeError> {
         let marks = saved.map(envelope::decode).transpose()?.unwrap_or_default();
-        Ok(Self { marks: Arc::new(Mutex::new(marks)), save })
+        Ok(Self { marks: Arc::new(Mutex::new(marks)), save, told: Arc::default() })
+    }
+
+    /// Says that `node` was refused by one of these checks: once, and again after it has acknowledged something.
+    pub(crate) fn tell(&self, node: NodeId) {
+        if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(node) {
+            tracing::error!(%node, "a peer has less than it once acknowledged: was its disk rolled back?");
+        }
     }
 
     /// A request from `node` under its own vote, with what it says its log's end is.
@@ -113,6 +122,7 @@ impl Rollback {
         ground: &Ground,
     ) -> Result<(), Refused> {
         let Some((matched, applied)) = matched.zip(ground.applied()) else { return Ok(()) };
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
         self.of(node, ground, |mark| {
             mark.acknowledged = mark.acknowledged.max(matched.index.min(applied.index));
             Ok(mark.acknowledged >= mark.saved.saturating_add(INDEXES_UNSAVED_MAX))
@@ -158,8 +168,6 @@ impl Rollback {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use keyclave_types::member::{Member, NodePublicKey};
     use openraft::CommittedLeaderId;
 

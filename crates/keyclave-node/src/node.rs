@@ -44,7 +44,7 @@ pub enum Ending {
     Sealed,
     /// The log's disk failed or the log stopped.
     #[error("the log has stopped: {0}")]
-    Log(Fatal),
+    Log(#[source] Fatal),
     /// Its records differ from what a leader signed.
     #[error("{0}; it must be joined anew")]
     Alarm(Alarm),

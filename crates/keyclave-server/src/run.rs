@@ -118,7 +118,7 @@ pub enum RunError {
         what: &'static str,
     },
     /// Something broke that must not be worked around.
-    #[error("{0}")]
+    #[error(transparent)]
     Ended(Ending),
 }
 
