@@ -19,6 +19,10 @@ pub const AUTHORITY_MS: u64 = 20 * 365 * 24 * 3_600_000;
 /// How far back validity reaches, so that a client whose clock is behind accepts a fresh certificate.
 const BACKDATE_MS: u64 = 3_600_000;
 
+/// Names that every certificate holds beside the node's own: whoever is on the machine itself, or before a port that is
+/// published or forwarded from it, does not reach the node by the name that others use.
+const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
 /// An authority's key and certificate.
 pub struct AuthorityKeys {
     /// PKCS#8, DER.
@@ -41,7 +45,7 @@ pub struct Issued {
 pub trait Authority: Send + Sync + 'static {
     /// A fresh authority.
     fn found(&self, now: UnixMillis) -> Result<AuthorityKeys, AuthorityError>;
-    /// A certificate for a node reached as `names`.
+    /// A certificate for a node reached as `names`, and on its own machine.
     fn issue(
         &self,
         keys: &AuthorityKeys,
@@ -90,7 +94,8 @@ impl Authority for X509 {
         let expires_at = now.after(CERTIFICATE_MS);
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "Keyclave node");
-        params.subject_alt_names = names.iter().map(alternative_name).collect::<Result<_, _>>()?;
+        let names = names.iter().map(HostPort::host).chain(LOOPBACK_HOSTS);
+        params.subject_alt_names = names.map(alternative_name).collect::<Result<_, _>>()?;
         params.not_before = moment(UnixMillis(now.0.saturating_sub(BACKDATE_MS)))?;
         params.not_after = moment(expires_at)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -125,10 +130,10 @@ fn authority_params(now: UnixMillis) -> Result<CertificateParams, AuthorityError
     Ok(params)
 }
 
-fn alternative_name(address: &HostPort) -> Result<SanType, AuthorityError> {
-    match address.host().parse() {
+fn alternative_name(host: &str) -> Result<SanType, AuthorityError> {
+    match host.parse() {
         Ok(ip) => Ok(SanType::IpAddress(ip)),
-        Err(_) => Ok(SanType::DnsName(address.host().try_into().map_err(AuthorityError::Key)?)),
+        Err(_) => Ok(SanType::DnsName(host.try_into().map_err(AuthorityError::Key)?)),
     }
 }
 
@@ -151,12 +156,12 @@ mod tests {
     #[test]
     fn an_issued_certificate_carries_every_name_and_its_end() {
         let keys = X509.found(NOW).unwrap();
-        let names = ["kc-1.example:7420".parse().unwrap(), "127.0.0.1:7420".parse().unwrap()];
+        let names = ["kc-1.example:7420".parse().unwrap(), "198.51.100.7:7420".parse().unwrap()];
         let issued = X509.issue(&keys, &names, NOW).unwrap();
         assert_eq!(issued.expires_at, NOW.after(CERTIFICATE_MS));
         let holds = |needle: &[u8]| issued.certificate.windows(needle.len()).any(|w| w == needle);
-        assert!(holds(b"kc-1.example"));
-        assert!(holds(&[127, 0, 0, 1]));
+        assert!(holds(b"kc-1.example") && holds(&[198, 51, 100, 7]));
+        assert!(holds(b"localhost") && holds(&[127, 0, 0, 1]) && holds(&[0; 15]), "its own machine");
     }
 
     #[test]
