@@ -2,8 +2,10 @@
 //! `vacant`, and nothing else. It says nothing that a closed port would not.
 //!
 //! Hand-written on purpose: one request line is read, bounded, and no parser is exposed. Metrics need a credential
-//! and are served elsewhere.
+//! and are served elsewhere. The asking half is here too, for probes where there is no other program, as in an image
+//! that holds nothing but the binary.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use tokio::sync::Semaphore;
 
 /// The state of a process, in one word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Health {
+pub enum Health {
     /// It serves.
     Unsealed,
     /// It runs and holds no key.
@@ -24,8 +26,39 @@ pub(crate) enum Health {
     Failing,
 }
 
+/// Why a process did not say how it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// Nothing listens there, or the connection broke.
+    #[error("nothing answers at {address}")]
+    Silent {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The connection stands and nothing comes.
+    #[error("no answer from {address} within {limit_ms} ms")]
+    Slow {
+        /// Where.
+        address: SocketAddr,
+        /// How long was waited.
+        limit_ms: u64,
+    },
+    /// Something else listens there.
+    #[error("what {address} answers is no state of a node")]
+    Foreign {
+        /// Where.
+        address: SocketAddr,
+    },
+}
+
 impl Health {
-    fn word(self) -> &'static str {
+    const ALL: [Self; 4] = [Self::Unsealed, Self::Sealed, Self::Vacant, Self::Failing];
+
+    /// The state as `/healthz` says it.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Unsealed => "unsealed",
             Self::Sealed => "sealed",
@@ -45,10 +78,12 @@ impl Health {
 
 /// Probes at a time.
 const PROBES_MAX: usize = 64;
-/// How long one may take.
+/// How long one may take, on either side.
 const PROBE_MS_MAX: u64 = 2_000;
 /// Bytes of a request that are read.
 const REQUEST_BYTES_MAX: usize = 1_024;
+/// Bytes of an answer that are read.
+const ANSWER_BYTES_MAX: u64 = 1_024;
 /// Rest after the listener failed.
 const LISTENER_REST_MS: u64 = 10;
 
@@ -98,11 +133,30 @@ async fn answer(mut stream: TcpStream, health: &(impl Fn() -> Health + Sync)) ->
     stream.shutdown().await
 }
 
+/// Asks the process whose health port this is.
+pub async fn ask(address: SocketAddr) -> Result<Health, ProbeError> {
+    let asked = tokio::time::timeout(Duration::from_millis(PROBE_MS_MAX), exchange(address)).await;
+    let answer = asked
+        .map_err(|_| ProbeError::Slow { address, limit_ms: PROBE_MS_MAX })?
+        .map_err(|source| ProbeError::Silent { address, source })?;
+    let body = answer.rsplit("\r\n\r\n").next().unwrap_or_default();
+    let known = Health::ALL.into_iter().find(|health| health.word() == body);
+    known.filter(|_| answer.starts_with("HTTP/1.1 ")).ok_or(ProbeError::Foreign { address })
+}
+
+async fn exchange(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn ask(request: &[u8]) -> String {
+    async fn told(request: &[u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(serve(listener, || Health::Sealed));
@@ -118,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_word_tells_sealed_from_dead() {
-        let answer = ask(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let answer = told(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.ends_with("\r\n\r\nsealed"), "{answer}");
     }
@@ -128,12 +182,46 @@ mod tests {
         for request in
             [&b"GET /metrics HTTP/1.1\r\n\r\n"[..], b"POST /healthz HTTP/1.1\r\n\r\n", b"\0\xff", b""]
         {
-            assert!(ask(request).await.starts_with("HTTP/1.1 404 "));
+            assert!(told(request).await.starts_with("HTTP/1.1 404 "));
         }
     }
 
     #[tokio::test]
+    async fn a_probe_is_told_each_state_and_takes_nothing_else_for_one() {
+        for health in Health::ALL {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let serving = tokio::spawn(serve(listener, move || health));
+            assert_eq!(ask(address).await.unwrap(), health);
+            serving.abort();
+            let _ = serving.await;
+            // Its listener is gone.
+            assert!(matches!(ask(address).await, Err(ProbeError::Silent { .. })));
+        }
+        for foreign in ["SSH-2.0-sealed\r\n\r\nsealed", "HTTP/1.1 200 OK\r\n\r\nsealed!", ""] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let other = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 16];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(foreign.as_bytes()).await;
+            });
+            let told = ask(address).await;
+            assert!(matches!(told, Err(ProbeError::Foreign { .. } | ProbeError::Silent { .. })), "{told:?}");
+            other.abort();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_stands_still_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let told = ask(listener.local_addr().unwrap()).await;
+        assert!(matches!(told, Err(ProbeError::Slow { .. })), "{told:?}");
+    }
+
+    #[tokio::test]
     async fn a_long_request_is_cut_and_not_kept() {
-        let _ = ask(&[b'x'; 100_000]).await;
+        let _ = told(&[b'x'; 100_000]).await;
     }
 }

@@ -8,6 +8,8 @@ mod seal;
 
 pub(crate) mod status;
 
+mod health;
+
 mod members;
 
 use crate::arguments::Connection;
@@ -30,6 +32,7 @@ pub(crate) async fn run(command: OperatorCommand, connection: &Connection) -> Re
         OperatorCommand::Code => seal::code(connection).await,
         OperatorCommand::Seal { node, cluster } => seal::seal(node, cluster, connection).await,
         OperatorCommand::Status => status::run(connection).await,
+        OperatorCommand::Health { address, unsealed } => health::run(address, unsealed).await,
         OperatorCommand::JoinToken { out } => members::join_token(out, connection).await,
         OperatorCommand::Members(command) => members::run(command, connection).await,
         OperatorCommand::StepDown { to } => members::step_down(to, connection).await,

@@ -3,6 +3,7 @@
 mod join;
 
 use std::future::Future;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,8 +24,9 @@ use crate::output::Shown;
 
 /// Serves until told to stop. A sealed node's process is replaced by a fresh one, since wiping leaves copies behind.
 pub(crate) fn serve(arguments: ServerArguments, connection: &Connection) -> Result<Shown, Failure> {
-    // Before anything else: once the file was replaced by an update, its name leads elsewhere.
-    let binary = std::env::current_exe().map_err(|error| Failure::from_error("BINARY", &error))?;
+    // Before anything else: once the file was replaced by an update, its name leads elsewhere. Not known in a root
+    // without /proc, which matters only once it is sealed.
+    let binary = std::env::current_exe();
     harden_process().map_err(|error| Failure::from_error("HARDENING", &error))?;
     let config = config(arguments, connection.socket.as_deref())?;
     telemetry::start(config.log_format, config.log_level)
@@ -42,7 +44,7 @@ pub(crate) fn serve(arguments: ServerArguments, connection: &Connection) -> Resu
     runtime.shutdown_timeout(Duration::from_secs(1));
     match stopped? {
         Stopped::Shutdown => Ok(Shown::nothing()),
-        Stopped::Sealed => Err(start_anew(&binary)),
+        Stopped::Sealed => Err(start_anew(binary)),
     }
 }
 
@@ -94,8 +96,11 @@ async fn either(one: &mut Signal, other: &mut Signal) {
 }
 
 /// The same binary with the same arguments in the same process id; returns only if that fails.
-fn start_anew(binary: &Path) -> Failure {
-    let error = Command::new(binary).args(std::env::args_os().skip(1)).exec();
+fn start_anew(binary: io::Result<PathBuf>) -> Failure {
+    let error = match binary {
+        Ok(binary) => Command::new(binary).args(std::env::args_os().skip(1)).exec(),
+        Err(error) => error,
+    };
     Failure::failed("START_ANEW", format!("the sealed node's process cannot start anew: {error}"))
         .next("start it again; it holds no key any more")
 }

@@ -1,9 +1,11 @@
 //! `operator` as a value.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 use keyclave_client::cluster::AdmissionPolicy;
+use keyclave_server::config::HEALTH_PORT;
 use keyclave_types::ids::NodeId;
 use keyclave_types::member::HostPort;
 use keyclave_types::request::NodeCode;
@@ -68,6 +70,18 @@ pub(crate) enum OperatorCommand {
     },
     /// Show nodes, leader, seal state and what needs attention.
     Status,
+    /// Say in one word how the process on this machine is: unsealed, sealed, vacant (in no cluster yet) or failing.
+    ///
+    /// Ends with 0 while the process does its part, sealed or not, and with 1 when it is failing or does not answer:
+    /// what a supervisor or a container's health check asks.
+    Health {
+        /// Its health port.
+        #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, HEALTH_PORT)))]
+        address: SocketAddr,
+        /// End with 2 unless it is unsealed: what a load balancer asks.
+        #[arg(long)]
+        unsealed: bool,
+    },
     /// Make a token that lets one node join within an hour.
     JoinToken {
         /// Write it here instead of printing it.
