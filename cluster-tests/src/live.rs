@@ -15,6 +15,8 @@ mod place;
 
 mod process;
 
+mod disk;
+
 mod cluster;
 
 mod journal;
@@ -24,6 +26,7 @@ mod load;
 mod judge;
 
 pub use cluster::{Cluster, SHARES_NEEDED};
+pub use disk::Disk;
 pub use failure::LiveError;
 pub use journal::{Caller, Journal};
 pub use judge::{untouched_trails, verdict};

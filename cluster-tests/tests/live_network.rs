@@ -1,5 +1,5 @@
-//! Packets lost, delayed and reordered between nodes in network namespaces, and the leader cut off from its peers but
-//! not from its callers. Needs root, `ip` and /dev/net/tun.
+//! Packets lost, delayed and reordered between nodes in network namespaces, the leader cut off from its peers but not
+//! from its callers, ways that are open in one direction only, and cuts that come and go. Needs root, `ip` and /dev/net/tun.
 //!
 //! The network is a switch of the test's own between TUN devices ([`network`]) and not netem: many kernels come without
 //! netem, and the switch counts what it really dropped.
@@ -19,6 +19,8 @@ use network::{CALLERS, Network, Weather};
 const SPELL: Duration = Duration::from_millis(2_500);
 /// How long the leader is cut off.
 const CUT: Duration = Duration::from_secs(5);
+/// How long a cut lasts, and how long its end, where nodes are cut off in turn: less than an election.
+const FLAP: Duration = Duration::from_millis(200);
 /// How long nodes may take to be well again.
 const HEAL_MAX: Duration = Duration::from_secs(20);
 /// Keys of this test's own have numbers from here on.
@@ -26,27 +28,7 @@ const OWN: Key = 500;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn loss_delay_and_a_leader_in_a_minority_break_no_promise() -> Result<(), LiveError> {
-    let place = Place::fresh()?;
-    let mut nodes = Cluster::plan(&place, 3)?;
-    let network = match Network::make(&[1, 2, 3]) {
-        Ok(network) => network,
-        Err(error) => {
-            say(format_args!("loss and delay SKIPPED: {error}"));
-            return Ok(());
-        }
-    };
-    let first = nodes.first().map(|node| SocketAddr::new(Network::address(1), node.clients.port()));
-    for node in &mut nodes {
-        let port = u8::try_from(node.number).map_err(|_| LiveError::Node(node.number))?;
-        for address in [&mut node.clients, &mut node.peers, &mut node.health] {
-            address.set_ip(Network::address(port));
-        }
-        if let (Some((address, _)), Some(first)) = (&mut node.join, first) {
-            *address = first;
-        }
-        node.within = network.within(port);
-    }
-    let mut cluster = Cluster::of(place, nodes);
+    let Some((mut cluster, network)) = in_namespaces()? else { return Ok(()) };
     cluster.found().await?;
     let journal = Journal::begin();
     let load = Load::begin(&cluster, &journal).await?;
@@ -74,6 +56,89 @@ async fn loss_delay_and_a_leader_in_a_minority_break_no_promise() -> Result<(), 
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_way_cuts_and_flapping_break_no_promise() -> Result<(), LiveError> {
+    let Some((mut cluster, network)) = in_namespaces()? else { return Ok(()) };
+    cluster.found().await?;
+    let journal = Journal::begin();
+    let load = Load::begin(&cluster, &journal).await?;
+    let leader = port(cluster.leader().await?)?;
+    let (one, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    // Each way alone: the leader is heard and hears nobody, hears and is not heard; then a ring in which each node
+    // hears one of the others and is heard by the other.
+    let ways: [(&str, &[(u8, u8)]); 3] = [
+        ("to the leader", &[(one, leader), (other, leader)]),
+        ("from the leader", &[(leader, one), (leader, other)]),
+        ("around a ring", &[(1, 2), (2, 3), (3, 1)]),
+    ];
+    for (name, pairs) in ways {
+        let before = network.counted();
+        pairs.iter().for_each(|(from, to)| network.cut_one_way(*from, *to));
+        journal.record(Event::Fault { class: format!("one way cut {name}"), node: u64::from(leader) });
+        sleep(SPELL).await;
+        network.mend();
+        let dropped = network.counted().dropped - before.dropped;
+        say(format_args!("one way cut {name}: {dropped} packets dropped"));
+        assert!(dropped > 0, "the cut never happened");
+        sleep(SPELL / 2).await;
+    }
+    let before = network.counted();
+    let begun = Instant::now();
+    // Each node in turn, faster than an election.
+    for turn in 0.. {
+        if begun.elapsed() > CUT {
+            break;
+        }
+        let node = turn % 3 + 1;
+        (1..=3).filter(|peer| *peer != node).for_each(|peer| network.cut(node, peer));
+        sleep(FLAP).await;
+        network.mend();
+        sleep(FLAP).await;
+    }
+    journal.record(Event::Fault { class: "flapping".to_owned(), node: 0 });
+    let dropped = network.counted().dropped - before.dropped;
+    say(format_args!("each node cut off in turn every {FLAP:?}: {dropped} packets dropped"));
+    assert!(dropped > 0, "the flapping never happened");
+    let mut keys = load.keys();
+    let tally = load.end().await;
+    journal.caller(cluster.client_of_all()?, 0).ask(OWN, KeyAct::Create).await;
+    heal(&cluster, &journal).await?;
+    keys.extend([OWN, OWN + 1]);
+    let events = verdict(&cluster, &journal, &[1, 2, 3], &keys).await?;
+    say(format_args!("{tally:?}, {} keys, {events} events judged", keys.len()));
+    assert!(tally.answered > 50, "too little load to judge: {tally:?}");
+    Ok(())
+}
+
+/// Three nodes that do not run yet, each in a namespace of its own; none, with the reason said, where there can be none.
+fn in_namespaces() -> Result<Option<(Cluster, Network)>, LiveError> {
+    let place = Place::fresh()?;
+    let mut nodes = Cluster::plan(&place, 3)?;
+    let network = match Network::make(&[1, 2, 3]) {
+        Ok(network) => network,
+        Err(error) => {
+            say(format_args!("faults of the network SKIPPED: {error}"));
+            return Ok(None);
+        }
+    };
+    let first = nodes.first().map(|node| SocketAddr::new(Network::address(1), node.clients.port()));
+    for node in &mut nodes {
+        let port = port(node.number)?;
+        for address in [&mut node.clients, &mut node.peers, &mut node.health] {
+            address.set_ip(Network::address(port));
+        }
+        if let (Some((address, _)), Some(first)) = (&mut node.join, first) {
+            *address = first;
+        }
+        node.within = network.within(port);
+    }
+    Ok(Some((Cluster::of(place, nodes), network)))
+}
+
+fn port(number: usize) -> Result<u8, LiveError> {
+    u8::try_from(number).map_err(|_| LiveError::Node(number))
+}
+
 /// The leader hears its callers but no peer; what the majority acknowledges meanwhile it must not contradict.
 async fn cut_off_the_leader(
     cluster: &Cluster,
@@ -81,7 +146,7 @@ async fn cut_off_the_leader(
     network: &Network,
 ) -> Result<(), LiveError> {
     let leader = cluster.leader().await?;
-    let port = u8::try_from(leader).map_err(|_| LiveError::Node(leader))?;
+    let port = port(leader)?;
     let at_leader = journal.caller(cluster.client(leader)?.with_deadline(CUT / 2), leader);
     let elsewhere = journal.caller(cluster.client_preferring(leader % 3 + 1)?, 0);
     elsewhere.ask(OWN, KeyAct::Create).await;

@@ -1,6 +1,8 @@
 //! The power of disks is cut: each node's data lies on an ext4 of its own on a loop device, and FS_IOC_SHUTDOWN throws
-//! away what has not reached it. First the leader's disk, then all three at once. Needs root and loop devices.
+//! away what has not reached it. First the leader's disk, then all three at once. And the same with a planted bug, which
+//! must be found: a process whose syncs do nothing. Needs root and loop devices, and `cc` for the bug.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,35 +10,16 @@ use std::time::Duration;
 
 use cluster_tests::history::Event;
 use cluster_tests::live::{
-    Cluster, Journal, LiveError, Load, Place, SHARES_NEEDED, say, untouched_trails, verdict,
+    Cluster, Disk, Journal, LiveError, Load, Place, SHARES_NEEDED, say, untouched_trails, verdict,
 };
 use tokio::time::sleep;
 
 /// How long callers write before each cut.
 const LOAD: Duration = Duration::from_millis(700);
-/// Bytes of each disk; a sparse file.
-const DISK_BYTES: u64 = 256 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_cut_power() -> Result<(), LiveError> {
-    let place = Place::fresh()?;
-    let mut nodes = Cluster::plan(&place, 3)?;
-    let mut disks = Vec::new();
-    for node in &mut nodes {
-        match Disk::make(place.root(), node.number) {
-            Ok(disk) => {
-                node.data = disk.mounted.join("data");
-                disks.push(disk);
-            }
-            Err(error) => {
-                say(format_args!("power cut SKIPPED: {error}"));
-                return Ok(());
-            }
-        }
-    }
-    let mut cluster = Cluster::of(place, nodes);
-    // Moved behind the cluster, so that the disks are unmounted before its directories are removed.
-    let disks = disks;
+    let Some((mut cluster, disks)) = on_disks(Place::fresh()?, &[])? else { return Ok(()) };
     cluster.found().await?;
     let journal = Journal::begin();
     let load = Load::begin(&cluster, &journal).await?;
@@ -44,7 +27,7 @@ async fn what_was_acknowledged_survives_cut_power() -> Result<(), LiveError> {
 
     let leader = cluster.leader().await?;
     let disk = disks.get(leader - 1).ok_or(LiveError::Node(leader))?;
-    disk.cut()?;
+    cut(disk)?;
     journal.record(Event::Fault { class: "power of the leader's disk cut".to_owned(), node: leader as u64 });
     let (status, said) = cluster.server(leader)?.end().await?;
     assert_eq!(status.code(), Some(1), "a node whose disk failed must stop and say so: {said}");
@@ -55,16 +38,8 @@ async fn what_was_acknowledged_survives_cut_power() -> Result<(), LiveError> {
     say(format_args!("power of leader {leader}'s disk cut under load: it ended with status 1 and came back"));
     sleep(LOAD).await;
 
-    disks.iter().try_for_each(Disk::cut)?;
-    journal.record(Event::Fault { class: "power of all disks cut".to_owned(), node: 0 });
-    cluster.kill_all();
-    disks.iter().try_for_each(Disk::again)?;
-    cluster.start_all().await?;
-    cluster.give_shares(1, SHARES_NEEDED).await?;
-    cluster.unsealed(&[1]).await?;
-    cluster.come_back(&[2, 3]).await?;
+    black_out(&mut cluster, &disks, &journal).await?;
     say(format_args!("power of all three disks cut under load at once: unsealed by shares"));
-
     let keys = load.keys();
     let tally = load.end().await;
     let events = verdict(&cluster, &journal, &[1, 2, 3], &keys).await?;
@@ -74,54 +49,101 @@ async fn what_was_acknowledged_survives_cut_power() -> Result<(), LiveError> {
     Ok(())
 }
 
-/// An ext4 on a loop device.
-struct Disk {
-    image: PathBuf,
-    mounted: PathBuf,
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_does_not_sync_is_found_to_lose_what_it_acknowledged() -> Result<(), LiveError> {
+    let place = Place::fresh()?;
+    let without_sync = match shim(place.root()) {
+        Ok(shim) => {
+            [OsString::from("env"), [OsString::from("LD_PRELOAD="), shim.into()].into_iter().collect()]
+        }
+        Err(error) => {
+            say(format_args!("planted bug SKIPPED: {error}"));
+            return Ok(());
+        }
+    };
+    let Some((mut cluster, disks)) = on_disks(place, &without_sync)? else { return Ok(()) };
+    cluster.found().await?;
+    let journal = Journal::begin();
+    // The cluster itself outlives the cut: what is to be missed is what was acknowledged after this.
+    disks.iter().try_for_each(Disk::sync)?;
+    let load = Load::begin(&cluster, &journal).await?;
+    sleep(LOAD).await;
+    let keys = load.keys();
+    let tally = load.end().await;
+    assert!(tally.answered > 10, "too little load to lose anything of: {tally:?}");
+    let found = match black_out(&mut cluster, &disks, &journal).await {
+        Ok(()) => verdict(&cluster, &journal, &[1, 2, 3], &keys).await.map(drop),
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(()) => Err(LiveError::Broken {
+            invariant: "planted bug",
+            what: "syncs did nothing, the power was cut, and nothing was missed".to_owned(),
+        }),
+        Err(error) => {
+            let text = error.to_string();
+            let text = text.chars().take(200).collect::<String>();
+            say(format_args!("planted bug found, {tally:?} before the cut without syncs: {text}"));
+            Ok(())
+        }
+    }
 }
 
-impl Disk {
-    fn make(root: &Path, number: usize) -> Result<Self, LiveError> {
-        let (image, mounted) = (root.join(format!("disk{number}.img")), root.join(format!("disk{number}")));
-        let sparse = File::create(&image).and_then(|file| file.set_len(DISK_BYTES));
-        sparse.and_then(|()| std::fs::create_dir(&mounted)).map_err(LiveError::system("making an image"))?;
-        run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), &image])?;
-        let disk = Self { image, mounted };
-        disk.mount()?;
-        Ok(disk)
-    }
-
-    fn mount(&self) -> Result<(), LiveError> {
-        run("mount", &["-o".as_ref(), "loop".as_ref(), &self.image, &self.mounted])
-    }
-
-    /// Everything that has not reached the device is gone, and so is the device.
-    fn cut(&self) -> Result<(), LiveError> {
-        let directory = File::open(&self.mounted).map_err(LiveError::system("opening a disk"))?;
-        shut_down(&directory).map_err(LiveError::system("cutting the power of a disk"))
-    }
-
-    /// The power is back; its journal is replayed.
-    fn again(&self) -> Result<(), LiveError> {
-        run("umount", &[&self.mounted])?;
-        self.mount()
-    }
+/// The power of all disks goes at once and returns; shares bring the cluster back.
+async fn black_out(cluster: &mut Cluster, disks: &[Disk], journal: &Journal) -> Result<(), LiveError> {
+    disks.iter().try_for_each(cut)?;
+    journal.record(Event::Fault { class: "power of all disks cut".to_owned(), node: 0 });
+    cluster.kill_all();
+    disks.iter().try_for_each(Disk::again)?;
+    cluster.start_all().await?;
+    cluster.give_shares(1, SHARES_NEEDED).await?;
+    cluster.unsealed(&[1]).await?;
+    cluster.come_back(&[2, 3]).await
 }
 
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: servers may still run. The loop device goes with the last of them.
-        let _ = run("umount", &["-l".as_ref(), &self.mounted]);
+/// Three nodes that do not run yet, each with a disk of its own; none, with the reason said, where there can be none.
+/// The disks come after the cluster, so that they are unmounted before its directories are removed.
+fn on_disks(place: Place, within: &[OsString]) -> Result<Option<(Cluster, Vec<Disk>)>, LiveError> {
+    let mut nodes = Cluster::plan(&place, 3)?;
+    let mut disks = Vec::new();
+    for node in &mut nodes {
+        match Disk::make(place.root(), node.number) {
+            Ok(disk) => {
+                node.data = disk.mounted().join("data");
+                node.within = within.to_vec();
+                disks.push(disk);
+            }
+            Err(error) => {
+                say(format_args!("power cut SKIPPED: {error}"));
+                return Ok(None);
+            }
+        }
     }
+    Ok(Some((Cluster::of(place, nodes), disks)))
 }
 
-fn run(tool: &str, arguments: &[&Path]) -> Result<(), LiveError> {
-    let failed = |said: String| LiveError::Tool { command: format!("{tool} {arguments:?}"), said };
-    let output = Command::new(tool).args(arguments).output().map_err(|error| failed(error.to_string()))?;
-    if output.status.success() {
-        return Ok(());
+/// A library that makes every way to sync do nothing and say that it did.
+fn shim(directory: &Path) -> Result<PathBuf, LiveError> {
+    const SOURCE: &str = "int fsync(int f) { return 0; }\n\
+        int fdatasync(int f) { return 0; }\n\
+        int syncfs(int f) { return 0; }\n\
+        int sync_file_range(int f, long long o, long long n, unsigned g) { return 0; }\n";
+    let (source, library) = (directory.join("nosync.c"), directory.join("nosync.so"));
+    std::fs::write(&source, SOURCE).map_err(LiveError::system("writing the shim"))?;
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source);
+    let made = cc.output().map_err(LiveError::system("compiling the shim with cc"))?;
+    if made.status.success() {
+        return Ok(library);
     }
-    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    let said = String::from_utf8_lossy(&made.stderr).trim().to_owned();
+    Err(LiveError::Tool { command: format!("{cc:?}"), said })
+}
+
+/// Everything that has not reached the device is gone, and so is the device.
+fn cut(disk: &Disk) -> Result<(), LiveError> {
+    let directory = File::open(disk.mounted()).map_err(LiveError::system("opening a disk"))?;
+    shut_down(&directory).map_err(LiveError::system("cutting the power of a disk"))
 }
 
 #[allow(unsafe_code, reason = "no tool that is installed everywhere cuts the power of a file system")]

@@ -80,6 +80,11 @@ impl Network {
         self.switch.cut(one, other);
     }
 
+    /// Nothing passes from one to the other; the way back stays open.
+    pub(crate) fn cut_one_way(&self, from: u8, to: u8) {
+        self.switch.cut_one_way(from, to);
+    }
+
     /// Everything passes again.
     pub(crate) fn mend(&self) {
         self.switch.mend();

@@ -79,6 +79,10 @@ impl Switch {
         self.lock().cut.extend([(one, other), (other, one)]);
     }
 
+    pub(crate) fn cut_one_way(&self, from: u8, to: u8) {
+        self.lock().cut.insert((from, to));
+    }
+
     pub(crate) fn mend(&self) {
         self.lock().cut.clear();
     }
