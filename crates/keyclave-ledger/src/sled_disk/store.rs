@@ -31,6 +31,16 @@ pub(super) struct Store {
     pub(super) pages: LargePages,
 }
 
+impl Drop for Store {
+    /// Sled syncs its file as it goes, and panics where that fails. On a disk that fails it is kept for the rest of the
+    /// process, which ends for just that reason.
+    fn drop(&mut self) {
+        if self.database.flush().is_err() || self.file.sync_all().is_err() {
+            std::mem::forget((self.database.clone(), self.tree.clone()));
+        }
+    }
+}
+
 impl Store {
     /// Opens or makes the database in `directory`.
     pub(super) fn open(directory: &Path) -> Result<Self, OpenDiskError> {

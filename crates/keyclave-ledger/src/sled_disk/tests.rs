@@ -84,6 +84,18 @@ fn one_process_holds_a_directory_and_another_is_told_so() {
 }
 
 #[test]
+fn a_store_that_cannot_be_synced_is_kept_so_that_sled_does_not_panic() {
+    let directory = TempDir::new().unwrap();
+    let mut disk = open(&directory);
+    let store = Arc::get_mut(disk.store.get_mut().unwrap()).unwrap();
+    store.file = File::open("/dev/null").unwrap();
+    let path = super::current::path(directory.path(), *disk.rewriting.get_mut().unwrap());
+    drop(disk);
+    // Sled still holds its own lock: it was not dropped, and did not sync.
+    assert!(matches!(super::store::Store::open(&path), Err(OpenDiskError::Open { .. })));
+}
+
+#[test]
 fn after_a_failed_sync_nothing_is_written_or_synced_any_more() {
     let directory = TempDir::new().unwrap();
     let mut disk = open(&directory);
