@@ -89,10 +89,10 @@ fn a_store_that_cannot_be_synced_is_kept_so_that_sled_does_not_panic() {
     let mut disk = open(&directory);
     let store = Arc::get_mut(disk.store.get_mut().unwrap()).unwrap();
     store.file = File::open("/dev/null").unwrap();
-    let path = super::current::path(directory.path(), *disk.rewriting.get_mut().unwrap());
+    let path = current::path(directory.path(), *disk.rewriting.get_mut().unwrap());
     drop(disk);
     // Sled still holds its own lock: it was not dropped, and did not sync.
-    assert!(matches!(super::store::Store::open(&path), Err(OpenDiskError::Open { .. })));
+    assert!(matches!(Store::open(&path), Err(OpenDiskError::Open { .. })));
 }
 
 #[test]
