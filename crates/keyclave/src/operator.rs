@@ -2,6 +2,8 @@
 
 mod init;
 
+mod recipients;
+
 mod unseal;
 
 mod seal;
@@ -20,8 +22,9 @@ use crate::output::Shown;
 /// Runs one of the commands.
 pub(crate) async fn run(command: OperatorCommand, connection: &Connection) -> Result<Shown, Failure> {
     match command {
-        OperatorCommand::Init { shares, threshold, admission, cacert_out } => {
-            let asked = init::Asked { shares, threshold, admission: admission.into(), cacert_out };
+        OperatorCommand::Init { shares, threshold, admission, recipients, cacert_out } => {
+            let admission = admission.into();
+            let asked = init::Asked { shares, threshold, admission, recipients, cacert_out };
             init::run(asked, connection).await
         }
         OperatorCommand::Unseal { node, code, node_code, share_file, all_members, reset } => {

@@ -25,6 +25,9 @@ pub(crate) enum OperatorCommand {
         /// What lets a restarted node fetch the root from its peers.
         #[arg(long, value_enum, default_value_t = Admission::Strict)]
         admission: Admission,
+        /// Encrypt a share to this age recipient (age1…); give it once for each share, in order.
+        #[arg(long = "recipient", value_name = "AGE-RECIPIENT")]
+        recipients: Vec<String>,
         /// Write the cluster's CA certificate here.
         #[arg(long, value_name = "FILE")]
         cacert_out: Option<PathBuf>,

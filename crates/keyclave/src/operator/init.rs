@@ -9,6 +9,7 @@ use keyclave_types::seal::Threshold;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::recipients::Recipients;
 use crate::arguments::Connection;
 use crate::connection::socket_client;
 use crate::failure::Failure;
@@ -20,6 +21,8 @@ pub(super) struct Asked {
     pub(super) shares: u8,
     pub(super) threshold: u8,
     pub(super) admission: AdmissionPolicy,
+    /// Age recipients, one for each share; none to show the shares as they are.
+    pub(super) recipients: Vec<String>,
     pub(super) cacert_out: Option<PathBuf>,
 }
 
@@ -30,6 +33,9 @@ struct NewClusterObject<'a> {
     node: u64,
     threshold: u8,
     shares: Vec<&'a str>,
+    /// The age recipients of the shares, in order; absent if the shares are plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipients: Option<Vec<String>>,
     root_token: &'a str,
     ca_pem: &'a str,
     cacert: Option<String>,
@@ -41,16 +47,21 @@ pub(super) async fn run(asked: Asked, connection: &Connection) -> Result<Shown, 
     let threshold = Threshold::new(asked.threshold, asked.shares).map_err(|error| {
         Failure::usage(error.to_string()).next("choose --threshold from 2 up to --shares")
     })?;
+    let recipients = Recipients::parse(&asked.recipients, asked.shares)?;
     let client = socket_client(connection, "operator init")?;
     // Asked before, because there is no second time.
     if let Some(path) = &asked.cacert_out {
         prepare(path)?;
     }
     let answer = watched("making the cluster", client.init(threshold, asked.admission)).await?;
-    let (cluster, position) = (answer.value, answer.position);
+    let (mut cluster, position) = (answer.value, answer.position);
+    if let Some(recipients) = &recipients {
+        let encrypted = recipients.encrypt(&cluster.shares)?;
+        cluster.shares = encrypted.into_iter().map(Zeroizing::new).collect();
+    }
     let written = asked.cacert_out.as_deref().map(|path| (path, std::fs::write(path, &cluster.ca_pem)));
     let cacert = written.as_ref().filter(|(_, written)| written.is_ok()).map(|(path, _)| *path);
-    let shown = shown(&cluster, threshold, cacert, position);
+    let shown = shown(&cluster, threshold, recipients.as_ref(), cacert, position);
     match written {
         Some((path, Err(error))) => {
             output::note(&format!("keyclave: {} cannot be written: {error}", path.display()));
@@ -69,28 +80,48 @@ fn prepare(path: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format!("{} cannot be written: {error}", path.display())))
 }
 
-fn shown(cluster: &NewCluster, threshold: Threshold, cacert: Option<&Path>, position: Position) -> Shown {
+fn shown(
+    cluster: &NewCluster,
+    threshold: Threshold,
+    recipients: Option<&Recipients>,
+    cacert: Option<&Path>,
+    position: Position,
+) -> Shown {
+    let recipients = recipients.map(Recipients::texts);
     let object = NewClusterObject {
         cluster: cluster.cluster.to_string(),
         node: cluster.node.get(),
         threshold: threshold.needed(),
         shares: cluster.shares.iter().map(|share| share.as_str()).collect(),
+        recipients: recipients.clone(),
         root_token: &cluster.root_token,
         ca_pem: &cluster.ca_pem,
         cacert: cacert.map(|path| path.display().to_string()),
         position: position.to_string(),
     };
-    Shown::new(text(cluster, threshold, cacert).as_str(), &object)
+    Shown::new(text(cluster, threshold, recipients.as_deref(), cacert).as_str(), &object)
 }
 
-fn text(cluster: &NewCluster, threshold: Threshold, cacert: Option<&Path>) -> Zeroizing<String> {
+fn text(
+    cluster: &NewCluster,
+    threshold: Threshold,
+    recipients: Option<&[String]>,
+    cacert: Option<&Path>,
+) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(16 * 1024));
     let (needed, shares) = (threshold.needed(), threshold.shares());
     let _ = writeln!(text, "Cluster {} is made; this is node {}.\n", cluster.cluster, cluster.node);
     let _ = writeln!(text, "Shares: any {needed} of these {shares} unseal it. They are shown only now;");
     let _ = writeln!(text, "give each to another person, and keep none on these machines.\n");
     for (at, share) in cluster.shares.iter().enumerate() {
-        let _ = writeln!(text, "  share {}  {}", at + 1, share.as_str());
+        match recipients.and_then(|recipients| recipients.get(at)) {
+            Some(recipient) => {
+                let _ = writeln!(text, "share {} for {recipient}:\n{}", at + 1, share.as_str());
+            }
+            None => {
+                let _ = writeln!(text, "  share {}  {}", at + 1, share.as_str());
+            }
+        }
     }
     let _ = writeln!(text, "\nRoot token: it may do everything, and is shown only now.\n");
     let _ = writeln!(text, "  {}\n", cluster.root_token.as_str());
@@ -132,7 +163,7 @@ mod tests {
     #[test]
     fn everything_that_is_shown_once_is_shown_in_both_forms() {
         let position = Position { generation: Generation(1), index: 2 };
-        let shown = shown(&cluster(), Threshold::new(2, 2).unwrap(), None, position);
+        let shown = shown(&cluster(), Threshold::new(2, 2).unwrap(), None, None, position);
         let text = shown.render(Output::Text);
         for part in ["kcsh1-a", "kcsh1-b", "kclo_x", "BEGIN CERTIFICATE", "operator unseal"] {
             assert!(text.contains(part), "{part}");
@@ -141,6 +172,29 @@ mod tests {
         assert_eq!(object["shares"].as_array().map(Vec::len), Some(2));
         assert_eq!(object["root_token"], "kclo_x");
         assert_eq!(object["threshold"], 2);
+        assert_eq!(object.get("recipients"), None);
+    }
+
+    #[test]
+    fn shares_for_recipients_are_shown_encrypted_only_and_say_for_whom() {
+        let people = [1, 2].map(|_| age::x25519::Identity::generate());
+        let texts = people.each_ref().map(|person| person.to_public().to_string());
+        let recipients = Recipients::parse(&texts, 2).unwrap().unwrap();
+        let mut cluster = cluster();
+        let encrypted = recipients.encrypt(&cluster.shares).unwrap();
+        cluster.shares = encrypted.into_iter().map(Zeroizing::new).collect();
+        let position = Position { generation: Generation(1), index: 2 };
+        let shown = shown(&cluster, Threshold::new(2, 2).unwrap(), Some(&recipients), None, position);
+        let text = shown.render(Output::Text);
+        assert!(!text.contains("kcsh1-") && text.contains(&texts[1]), "{}", *text);
+        let object: serde_json::Value = serde_json::from_str(&shown.render(Output::Json)).unwrap();
+        assert_eq!(object["recipients"], serde_json::json!(texts));
+        for (at, person) in people.iter().enumerate() {
+            let file = object["shares"][at].as_str().unwrap();
+            let opened = age::decrypt(person, file.as_bytes()).unwrap();
+            assert_eq!(opened, [b"kcsh1-a", b"kcsh1-b"][at]);
+            assert!(text.contains(file));
+        }
     }
 
     #[test]
