@@ -268,6 +268,12 @@ impl Cluster {
         self.connected(self.members.iter().map(|member| &member.node))
     }
 
+    /// A client of these nodes only.
+    pub fn connected_to(&self, numbers: &[usize]) -> Result<Client, LiveError> {
+        let nodes: Result<Vec<_>, _> = numbers.iter().map(|number| self.node(*number)).collect();
+        self.connected(nodes?)
+    }
+
     /// A client of all nodes that asks this one first.
     pub fn client_preferring(&self, number: usize) -> Result<Client, LiveError> {
         let turned = (0..self.members.len()).map(|step| (number - 1 + step) % self.members.len());

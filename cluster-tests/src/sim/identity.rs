@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyclave_cluster::keys::{EntryKeys, PublicKey, Signature};
 use keyclave_cluster::transport::directory::LocalNode;
-use keyclave_cluster::transport::proof::{PeerKeys, Transcript};
+use keyclave_cluster::transport::proof::{PeerKeys, Removal, Transcript};
+use keyclave_cluster::transport::wire::Exporter;
 use keyclave_types::ids::{ClusterId, Incarnation, NodeId};
 use keyclave_types::member::{Member, NodePublicKey};
 use keyclave_types::position::Generation;
@@ -121,6 +122,14 @@ impl PeerKeys for SimKeys {
 
     fn verify(&self, transcript: &Transcript, tag: &[u8; 32]) -> Option<bool> {
         PeerKeys::tag(self, transcript).map(|right| right == *tag)
+    }
+
+    fn tell_removed(&self, _: NodeId, _: &Exporter) -> Option<Removal> {
+        None
+    }
+
+    fn believes_removed(&self, _: &Exporter, _: &Removal) -> bool {
+        false
     }
 }
 

@@ -31,6 +31,10 @@ impl Directory for Members {
         self.0.by_key(key)
     }
 
+    fn removed(&self, _: &NodePublicKey) -> Option<NodeId> {
+        None
+    }
+
     fn member(&self, node: NodeId) -> Option<Member> {
         self.0.all().get(&node).copied()
     }

@@ -40,7 +40,9 @@ impl PlainWire {
             Some((key, _)) => NodePublicKey(*key),
             None => return Err(Refused::Session),
         };
-        self.directory.node(&peer).ok_or(Refused::NotMember)?;
+        if self.directory.node(&peer).or_else(|| self.directory.removed(&peer)).is_none() {
+            return Err(Refused::NotMember);
+        }
         let said = if dials { [mine, theirs] } else { [theirs, mine] };
         let exporter = Exporter(*blake3::hash(&said.concat()).as_bytes());
         Ok(Bound { stream, peer, exporter })

@@ -43,6 +43,9 @@ pub const RESTART: Label = Label("keyclave restart 1\0");
 /// What the writer key signs to show a sealed node who may have a share: label ‖ cluster (16) ‖ node (8) ‖ the signer's
 /// boot key (32) ‖ the asking boot key (32) ‖ TLS exporter.
 pub const SHARE_RECEIVER: Label = Label("keyclave share receiver 1\0");
+/// What the writer key signs to tell a node that it was removed: label ‖ cluster (16) ‖ node (8) ‖ TLS exporter, which
+/// has both ends' keys in its context.
+pub const REMOVED: Label = Label("keyclave removed 1\0");
 /// The dialler's proof under the peer key: label ‖ TLS exporter.
 pub const PEER_DIALLER: Label = Label("keyclave peer dialler 1\0");
 /// The acceptor's proof under the peer key: label ‖ TLS exporter.
@@ -54,7 +57,7 @@ pub const AUDIT_ASSOCIATED_DATA: Label = Label("keyclave audit associated data 1
 
 /// All of them, for the test that they differ.
 #[cfg(test)]
-const ALL: [Label; 16] = [
+const ALL: [Label; 17] = [
     RECORD,
     RECORD_ID,
     WRAP_KEY,
@@ -67,6 +70,7 @@ const ALL: [Label; 16] = [
     TOKEN,
     RESTART,
     SHARE_RECEIVER,
+    REMOVED,
     PEER_DIALLER,
     PEER_ACCEPTOR,
     AUDIT_BODY,

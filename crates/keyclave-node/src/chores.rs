@@ -96,6 +96,22 @@ pub(crate) async fn seal_when_told<H: Host>(member: Weak<Member<H>>) {
     }
 }
 
+/// Seals this node once a member has proved to it that it was removed: one that was away meanwhile is told nothing
+/// else any more. Without keys it loses only what would let it come back.
+pub(crate) async fn seal_when_removed<H: Host>(member: Weak<Member<H>>) {
+    let Some(mut told) = member.upgrade().map(|member| member.establish.watch_removed()) else { return };
+    while told.changed().await.is_ok() {
+        let Some(member) = member.upgrade() else { return };
+        if !member.is_unsealed() {
+            member.world.runtime.wipe();
+        } else if member.withdraw() {
+            tracing::warn!("this node was removed from the cluster while it was away: it seals itself");
+            member.note(Act::new("SealByRemoval").on(Target::Node(member.local.node))).await;
+            return member.seal_here().await;
+        }
+    }
+}
+
 impl<H: Host> Member<H> {
     /// Whether an operator has sealed this node, or it is no longer a member: it must hold no key then.
     fn must_seal(&self) -> bool {

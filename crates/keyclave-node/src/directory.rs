@@ -9,7 +9,7 @@ use keyclave_ledger::disk::Disk;
 use keyclave_ledger::ledger::Ledger;
 use keyclave_types::envelope;
 use keyclave_types::ids::{NodeId, PlainKind, RecordId};
-use keyclave_types::member::{Addresses, HostPort, Member, NodePublicKey};
+use keyclave_types::member::{Addresses, HostPort, Member, NodePublicKey, Removed};
 
 /// The directory of one node.
 pub(crate) struct NodeDirectory<D: Disk> {
@@ -54,6 +54,12 @@ impl<D: Disk> NodeDirectory<D> {
 impl<D: Disk> Directory for NodeDirectory<D> {
     fn node(&self, key: &NodePublicKey) -> Option<NodeId> {
         self.members.by_key(key)
+    }
+
+    fn removed(&self, key: &NodePublicKey) -> Option<NodeId> {
+        let record = self.ledger.read(&RecordId::plain(PlainKind::Removed, 0)).ok().flatten()?;
+        let removed: Removed = envelope::decode(&record.blob).ok()?;
+        removed.nodes.iter().rev().find(|removed| removed.key == *key).map(|removed| removed.node)
     }
 
     fn member(&self, node: NodeId) -> Option<Member> {

@@ -134,7 +134,7 @@ impl<H: Host> Member<H> {
         };
         let directory = Arc::new(NodeDirectory::new(me, membership.known, overrides, ledger.clone()));
         let wire = host.wire(membership.cluster, &identity.key, directory.clone())?;
-        let keys = Arc::new(NodeKeys::new(identity.key));
+        let keys = Arc::new(NodeKeys::new(identity.key, local.cluster, me, membership.pins.writer));
         let connections = Connections::new();
         let establish = Establish::new(wire, keys.clone(), directory.clone(), connections.clone());
         let peers = Peers::new(local, establish.clone());
@@ -194,6 +194,7 @@ impl<H: Host> Member<H> {
     fn spawn_tasks(self: &Arc<Self>) {
         self.spawn(crate::health::watch(Arc::downgrade(self)));
         self.spawn(follow_membership(Arc::downgrade(self)));
+        self.spawn(crate::chores::seal_when_removed(Arc::downgrade(self)));
         let peers = self.peers.clone();
         self.spawn(async move { peers.keep_keyed().await });
         self.spawn(crate::rejoining::rejoin_until_unsealed(Arc::downgrade(self)));

@@ -168,6 +168,8 @@ pub enum PlainKind {
     SealMark = 5,
     /// A node's certificate for clients, by node number.
     Certificate = 6,
+    /// [`crate::member::Removed`], number 0.
+    Removed = 7,
 }
 
 /// A node's number, from 1 up, never used twice in a cluster.

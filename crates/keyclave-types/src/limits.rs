@@ -36,6 +36,8 @@ pub const PAGE_ITEMS_DEFAULT: u32 = 100;
 pub const ROTATE_EVERY_MS_MIN: u64 = 60_000;
 /// Longest period between rotations of one key: ten years.
 pub const ROTATE_EVERY_MS_MAX: u64 = 10 * 365 * 24 * 3_600_000;
+/// Removed nodes that the ledger remembers, so that each can be told when it comes back; older ones are forgotten.
+pub const REMOVED_NODES_MAX: usize = 16;
 /// Largest staleness that a key's owner may allow.
 pub const STALENESS_MS_MAX: u64 = 60_000;
 /// Versions that one key may have at the same time.

@@ -10,7 +10,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::Stored;
-use crate::ids::Incarnation;
+use crate::ids::{Incarnation, NodeId};
 
 /// The public half of a node's own Ed25519 key: its TLS raw public key towards peers, and what its blanks are
 /// signed with while it is sealed.
@@ -105,6 +105,26 @@ impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// A node that was removed, and the key that it may still come with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RemovedNode {
+    /// Its number, which nobody gets again.
+    pub node: NodeId,
+    /// Its key.
+    pub key: NodePublicKey,
+}
+
+/// Who was removed lately, the last one last; the plain record [`crate::ids::PlainKind::Removed`].
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Removed {
+    /// At most [`crate::limits::REMOVED_NODES_MAX`].
+    pub nodes: Vec<RemovedNode>,
+}
+
+impl Stored for Removed {
+    const FORMAT: u8 = 1;
 }
 
 /// Where a node is reached; the plain record [`crate::ids::PlainKind::Address`].

@@ -12,6 +12,8 @@ use keyclave_types::position::Generation;
 pub trait Directory: Send + Sync + 'static {
     /// The member, voter or learner, whose key this is.
     fn node(&self, key: &NodePublicKey) -> Option<NodeId>;
+    /// The node that was removed lately whose key this was; looked at only where [`Self::node`] names nobody.
+    fn removed(&self, key: &NodePublicKey) -> Option<NodeId>;
     /// What membership says of a node; `None` once it is removed.
     fn member(&self, node: NodeId) -> Option<Member>;
     /// Every member, this node included, in ascending order.

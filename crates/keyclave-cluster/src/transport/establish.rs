@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use keyclave_types::ids::NodeId;
 use keyclave_types::member::NodePublicKey;
+use tokio::sync::watch;
 
 use super::connection::{Connections, Origin, PeerInfo, PeerStream, still_member};
 use super::directory::Directory;
@@ -21,6 +22,7 @@ pub struct Establish<W: Wire> {
     keys: Arc<dyn PeerKeys>,
     directory: Arc<dyn Directory>,
     connections: Connections,
+    told_removed: watch::Sender<bool>,
 }
 
 impl<W: Wire> Clone for Establish<W> {
@@ -30,6 +32,7 @@ impl<W: Wire> Clone for Establish<W> {
             keys: Arc::clone(&self.keys),
             directory: Arc::clone(&self.directory),
             connections: self.connections.clone(),
+            told_removed: self.told_removed.clone(),
         }
     }
 }
@@ -42,7 +45,12 @@ impl<W: Wire> Establish<W> {
         directory: Arc<dyn Directory>,
         connections: Connections,
     ) -> Self {
-        Self { wire, keys, directory, connections }
+        Self { wire, keys, directory, connections, told_removed: watch::Sender::new(false) }
+    }
+
+    /// Changes each time that a member proves to this node that it was removed.
+    pub fn watch_removed(&self) -> watch::Receiver<bool> {
+        self.told_removed.subscribe()
     }
 
     pub(crate) fn unsealed(&self) -> bool {
@@ -70,7 +78,11 @@ impl<W: Wire> Establish<W> {
         within_limit(async {
             let address = self.directory.address(node).ok_or(Refused::NoAddress)?;
             let mut bound = self.wire.dial(&address, expected).await?;
-            handshake::dial(&mut bound.stream, kind, &bound.exporter, &*self.keys).await?;
+            let dialled = handshake::dial(&mut bound.stream, kind, &bound.exporter, &*self.keys).await;
+            if matches!(dialled, Err(Refused::Removed)) {
+                self.told_removed.send_replace(true);
+            }
+            dialled?;
             self.enter(bound, kind, Origin::Ours)
         })
         .await
@@ -81,11 +93,22 @@ impl<W: Wire> Establish<W> {
         within_limit(async {
             let mut bound = self.wire.accept(raw).await?;
             // Asked again here, whatever the wire did, so that no cached session brings a removed member back.
-            self.directory.node(&bound.peer).ok_or(Refused::NotMember)?;
+            if self.directory.node(&bound.peer).is_none() {
+                return self.turn_away(bound).await;
+            }
             let kind = handshake::accept(&mut bound.stream, &bound.exporter, &*self.keys).await?;
             self.enter(bound, kind, Origin::Theirs)
         })
         .await
+    }
+
+    /// No member: it learns why if it was one, and is nobody otherwise.
+    async fn turn_away(&self, mut bound: Bound<W::Stream>) -> Result<PeerStream<W::Stream>, Refused> {
+        let removed = self.directory.removed(&bound.peer);
+        if let Some(removal) = removed.and_then(|node| self.keys.tell_removed(node, &bound.exporter)) {
+            handshake::turn_out(&mut bound.stream, removal).await?;
+        }
+        Err(Refused::NotMember)
     }
 
     fn enter(
@@ -127,6 +150,10 @@ mod tests {
     impl Directory for Fading {
         fn node(&self, key: &NodePublicKey) -> Option<NodeId> {
             if self.asked.swap(true, Ordering::Relaxed) { None } else { self.members.node(key) }
+        }
+
+        fn removed(&self, _: &NodePublicKey) -> Option<NodeId> {
+            None
         }
 
         fn member(&self, node: NodeId) -> Option<Member> {

@@ -7,6 +7,7 @@
 //!           0x00 ‖ tag (32)             keyed: the proof is right, and here is mine
 //!           0x01                        I am sealed
 //!           0x02                        the proof is wrong
+//!           0x03 ‖ signature (64)       you were removed
 //! ```
 //!
 //! The dialler proves first, so nobody learns a proof by connecting. It waits for the answer byte on a plain
@@ -16,7 +17,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::proof::{PeerKeys, Side, transcript};
+use super::proof::{PeerKeys, Removal, Side, transcript};
 use super::refused::Refused;
 use super::wire::Exporter;
 
@@ -37,6 +38,7 @@ const KEYED: u8 = 0x02;
 const ACCEPTED: u8 = 0x00;
 const SEALED: u8 = 0x01;
 const WRONG: u8 = 0x02;
+const REMOVED: u8 = 0x03;
 
 /// The dialler's side.
 pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
@@ -50,6 +52,7 @@ pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
             send(stream, &[PLAIN]).await?;
             match receive(stream).await? {
                 [ACCEPTED] => Ok(()),
+                [REMOVED] => Err(told_removed(stream, exporter, keys).await),
                 [found] => Err(Refused::UnknownByte { expected: "an answer to a plain connection", found }),
             }
         }
@@ -60,6 +63,7 @@ pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
                 [ACCEPTED] => judge(keys, Side::Acceptor, exporter, &receive(stream).await?),
                 [SEALED] => Err(Refused::PeerSealed),
                 [WRONG] => Err(Refused::WrongProof),
+                [REMOVED] => Err(told_removed(stream, exporter, keys).await),
                 [found] => Err(Refused::UnknownByte { expected: "an answer to a proof", found }),
             }
         }
@@ -89,6 +93,40 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(Kind::Keyed)
         }
         [found] => Err(Refused::UnknownByte { expected: "a connection's kind", found }),
+    }
+}
+
+/// The acceptor's side towards a node that was removed: whatever it wants, it learns this and nothing else.
+pub(crate) async fn turn_out<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    removal: Removal,
+) -> Result<(), Refused> {
+    match receive(stream).await? {
+        [PLAIN] => {}
+        [KEYED] => {
+            let _nobody_judges_it: [u8; 32] = receive(stream).await?;
+        }
+        [found] => return Err(Refused::UnknownByte { expected: "a connection's kind", found }),
+    }
+    let mut bytes = [REMOVED; 65];
+    let (_, tail) = bytes.split_at_mut(1);
+    tail.copy_from_slice(&removal);
+    send(stream, &bytes).await?;
+    // The answer is out; how the stream ends changes nothing any more.
+    let _ = stream.shutdown().await;
+    Ok(())
+}
+
+/// A removal counts only from whoever holds the keyring: a thief of one member's TLS key must not seal the others.
+async fn told_removed<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    exporter: &Exporter,
+    keys: &dyn PeerKeys,
+) -> Refused {
+    match receive(stream).await {
+        Ok(removal) if keys.believes_removed(exporter, &removal) => Refused::Removed,
+        Ok(_) => Refused::Unproven,
+        Err(broken) => broken,
     }
 }
 
@@ -133,7 +171,7 @@ mod tests {
     use tokio::io::{DuplexStream, duplex};
 
     use super::*;
-    use crate::transport::testing::{TestKeys, block};
+    use crate::transport::testing::{TestKeys, block, node};
 
     const EXPORTER: Exporter = Exporter([0xe5; 32]);
 
@@ -212,6 +250,17 @@ mod tests {
         assert_eq!(answer_to(&[0x01], &keys).0, [0x00]);
         assert_eq!(answer_to(&[&[0x02], proof.as_slice()].concat(), &TestKeys::sealed()).0, [0x01]);
         assert_eq!(answer_to(&[[0x02].as_slice(), &[0; 32]].concat(), &keys).0, [0x02]);
+        let removal = keys.tell_removed(node(1), &EXPORTER).unwrap();
+        for asked in [vec![0x01], vec![0x02; 33]] {
+            let (mut near, mut far) = duplex(128);
+            let told = block(async {
+                near.write_all(&asked).await.unwrap();
+                turn_out(&mut far, removal).await.unwrap();
+                drop(far);
+                rest(&mut near).await
+            });
+            assert_eq!(told, [&[0x03], removal.as_slice()].concat());
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! The peer key itself stays in the node; this room sees tags. The two sides have different labels, because with
 //! one label a reflected proof passed; the exporter is of this connection alone, because without it a relay passed.
 
+use keyclave_types::ids::NodeId;
+
 use super::wire::Exporter;
 
 /// The keyring's peer keys, as a value. Versioned: a node accepts a new key before any node proves with it, so a
@@ -14,7 +16,14 @@ pub trait PeerKeys: Send + Sync + 'static {
     fn tag(&self, transcript: &Transcript) -> Option<[u8; 32]>;
     /// Whether `tag` is any accepted key's over `transcript`, compared in constant time. `None`: sealed.
     fn verify(&self, transcript: &Transcript, tag: &[u8; 32]) -> Option<bool>;
+    /// The word for the other end of this connection, which was node `node` once, that it was removed. `None`: sealed.
+    fn tell_removed(&self, node: NodeId, exporter: &Exporter) -> Option<Removal>;
+    /// Whether somebody who holds the keyring has said over this connection that this node was removed.
+    fn believes_removed(&self, exporter: &Exporter, removal: &Removal) -> bool;
 }
+
+/// A signature by the writer key, good for one node and one connection.
+pub type Removal = [u8; 64];
 
 /// Who proves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

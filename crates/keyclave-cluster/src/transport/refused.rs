@@ -28,6 +28,9 @@ pub enum Refused {
     /// The other end's key is nobody's, or no longer.
     #[error("the other end is not a current member")]
     NotMember,
+    /// Somebody who holds the keyring says that this node was removed.
+    #[error("this node was removed from the cluster")]
+    Removed,
     /// Nothing says where the node is.
     #[error("no address is known for the peer")]
     NoAddress,
@@ -81,6 +84,7 @@ impl Refused {
             | Self::Session
             | Self::Itself
             | Self::NotMember
+            | Self::Removed
             | Self::NoAddress
             | Self::UnknownByte { .. }
             | Self::Deadline

@@ -15,7 +15,7 @@ use ring::hmac;
 use super::connection::PeerInfo;
 use super::directory::{Directory, LocalNode};
 use super::handshake::Kind;
-use super::proof::{PeerKeys, Transcript};
+use super::proof::{PeerKeys, Removal, Transcript};
 use super::wire::Exporter;
 
 /// Runs `work` to its end with paused time. What waits for something that never comes ends in an hour of that time.
@@ -53,6 +53,7 @@ pub(crate) fn info(number: u64, kind: Kind) -> PeerInfo {
 #[derive(Default)]
 pub(crate) struct TestDirectory {
     nodes: Mutex<BTreeMap<NodeId, (Member, Option<HostPort>)>>,
+    removed: Mutex<BTreeMap<NodeId, NodePublicKey>>,
 }
 
 impl TestDirectory {
@@ -77,6 +78,19 @@ impl TestDirectory {
         self.nodes.lock().unwrap().remove(&node(number));
     }
 
+    /// As [`Self::remove`], and it is known whom to tell.
+    pub(crate) fn remember_removed(&self, number: u64) {
+        let gone = self.nodes.lock().unwrap().remove(&node(number)).unwrap();
+        self.removed.lock().unwrap().insert(node(number), gone.0.key);
+    }
+
+    /// Takes the removed `number` for another node.
+    pub(crate) fn mistake(&self, number: u64, other: u64) {
+        let mut removed = self.removed.lock().unwrap();
+        let key = removed.remove(&node(number)).unwrap();
+        removed.insert(node(other), key);
+    }
+
     pub(crate) fn replace_key(&self, number: u64) {
         self.nodes.lock().unwrap().get_mut(&node(number)).unwrap().0.key = NodePublicKey([0xff; 32]);
     }
@@ -86,6 +100,11 @@ impl Directory for TestDirectory {
     fn node(&self, key: &NodePublicKey) -> Option<NodeId> {
         let nodes = self.nodes.lock().unwrap();
         nodes.iter().find(|(_, (member, _))| member.key == *key).map(|(node, _)| *node)
+    }
+
+    fn removed(&self, key: &NodePublicKey) -> Option<NodeId> {
+        let removed = self.removed.lock().unwrap();
+        removed.iter().find(|(_, removed)| *removed == key).map(|(node, _)| *node)
     }
 
     fn member(&self, node: NodeId) -> Option<Member> {
@@ -141,5 +160,17 @@ impl PeerKeys for TestKeys {
         let keys = self.keys.lock().unwrap();
         let right = |key: &hmac::Key| hmac::verify(key, transcript, tag).is_ok();
         keys.as_ref().map(|(_, accepted)| accepted.iter().any(right))
+    }
+
+    fn tell_removed(&self, node: NodeId, exporter: &Exporter) -> Option<Removal> {
+        let keys = self.keys.lock().unwrap();
+        let message = [node.get().to_be_bytes().as_slice(), &exporter.0].concat();
+        let tag = |key| [hmac::sign(key, &message).as_ref(), &[0; 32]].concat().try_into().unwrap();
+        keys.as_ref().map(|(active, _)| tag(active))
+    }
+
+    /// Stands for node 1's, sealed or not: whoever holds key 42 is believed.
+    fn believes_removed(&self, exporter: &Exporter, removal: &Removal) -> bool {
+        Self::one(42).tell_removed(node(1), exporter).as_ref() == Some(removal)
     }
 }

@@ -225,7 +225,7 @@ struct Verifier {
 }
 
 enum Accepted {
-    /// The acceptor's side: any member's.
+    /// The acceptor's side: any member's, and a removed one's, which is only told so.
     Members(Arc<dyn Directory>),
     /// The dialler's side: the one it wants.
     Exactly(NodePublicKey),
@@ -241,7 +241,9 @@ impl Verifier {
     fn key(&self, shown: &CertificateDer<'_>) -> Result<(), rustls::Error> {
         let key = key_in(shown).ok_or(rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let accepted = match &self.accepted {
-            Accepted::Members(directory) => directory.node(&key).is_some(),
+            Accepted::Members(directory) => {
+                directory.node(&key).is_some() || directory.removed(&key).is_some()
+            }
             Accepted::Exactly(expected) => *expected == key,
         };
         if accepted {

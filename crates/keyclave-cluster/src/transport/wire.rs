@@ -26,7 +26,8 @@ pub trait Wire: Clone + Send + Sync + 'static {
         expected: &NodePublicKey,
     ) -> impl Future<Output = Result<Bound<Self::Stream>, Refused>> + Send;
 
-    /// Authenticates whoever connected. Only a current member's key gets through.
+    /// Authenticates whoever connected. Only a member's key gets through, and that of one who was removed lately, whom
+    /// the layer above tells so and nothing else.
     fn accept(&self, raw: Self::Raw) -> impl Future<Output = Result<Bound<Self::Stream>, Refused>> + Send;
 }
 

@@ -3,6 +3,7 @@
 use data_encoding::HEXLOWER;
 use keyclave_types::envelope::{Stored, decode, encode};
 use keyclave_types::key::{Algorithm, KeyRules, KeyState, VersionOrigin, VersionState};
+use keyclave_types::member::{Removed, RemovedNode};
 
 use super::*;
 use crate::records::RecordName;
@@ -129,6 +130,11 @@ fn golden_bytes_of_plain_and_request_records_stay() {
         "01c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c10101",
     );
     golden(&SealMark { since: UnixMillis(1) }, "0101");
+    let gone = RemovedNode { node: node(3), key: NodePublicKey([0xee; 32]) };
+    golden(
+        &Removed { nodes: vec![gone] },
+        "010103eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
+    );
     golden(&Certificate { chain: vec![vec![1], vec![2, 3]] }, "01020101020203");
     golden(&Horizon { index: 300 }, "01fb012c");
     let outcome = RequestOutcome {

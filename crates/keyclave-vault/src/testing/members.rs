@@ -1,10 +1,13 @@
 //! Nodes: join, admit, restart keys, seal marks, removal, addresses, anchors, time.
 
-use keyclave_types::limits::{JOIN_TOKEN_MS, MEMBERS_MAX};
+use keyclave_types::ids::PlainKind;
+use keyclave_types::limits::{JOIN_TOKEN_MS, MEMBERS_MAX, REMOVED_NODES_MAX};
+use keyclave_types::member::{Removed, RemovedNode};
 use keyclave_types::request::{NodeCode, WriteKind};
 
 use super::*;
 use crate::join::{Join, decide_join};
+use crate::reader::Reader;
 
 fn code(letter: char) -> NodeCode {
     letter.to_string().repeat(25).parse().unwrap()
@@ -121,10 +124,26 @@ fn removal_takes_everything_and_the_last_member_stays() {
     let view = &ledger.view;
     assert!(view.node(node(2)).is_none() && view.restart_key(node(2)).is_none());
     assert!(view.admission(node(2)).is_none() && view.addresses(node(2)).is_none());
+    let removed: Removed = Reader::new(view).plain(PlainKind::Removed, 0).unwrap();
+    assert_eq!(removed.nodes, [RemovedNode { node: node(2), key: join_of(&token, 2).key }]);
     let unknown = Refusal::NodeUnknown { node: node(2) };
     assert_eq!(ledger.upkeep_of(2, &restart_key(2, 2)), Err(unknown));
     assert_eq!(ledger.write(WriteKind::Admit { node: node(2), code: code('A') }).unwrap_err(), unknown);
     assert_eq!(join(&mut ledger, &join_of(&token, 2)), Err(Refusal::Unauthenticated));
+}
+
+#[test]
+fn whoever_was_removed_is_remembered_and_no_more_than_so_many() {
+    let mut ledger = Ledger::founded();
+    let rounds = REMOVED_NODES_MAX as u64 + 2;
+    for number in 2..2 + rounds {
+        let token = join_token(&mut ledger);
+        assert_eq!(join(&mut ledger, &join_of(&token, u8::try_from(number).unwrap())), Ok(node(number)));
+        ledger.write(WriteKind::RemoveMember { node: node(number) }).unwrap();
+    }
+    let removed: Removed = Reader::new(&ledger.view).plain(PlainKind::Removed, 0).unwrap();
+    let numbers: Vec<u64> = removed.nodes.iter().map(|removed| removed.node.get()).collect();
+    assert_eq!(numbers, (4..2 + rounds).collect::<Vec<_>>());
 }
 
 #[test]

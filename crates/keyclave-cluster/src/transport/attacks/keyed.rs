@@ -11,6 +11,7 @@ use crate::transport::call::CallError;
 use crate::transport::gate::GateReason;
 use crate::transport::handshake::Kind;
 use crate::transport::peers::PeerChannel;
+use crate::transport::proof::PeerKeys;
 use crate::transport::refused::Refused;
 use crate::transport::testing::memory::{MemoryWire, Network};
 use crate::transport::testing::station::{LIMIT, Station, address, forward_over};
@@ -90,6 +91,54 @@ fn a_removed_member_is_refused_on_its_living_connection_before_that_is_ended() {
         assert_eq!(b.connections.count(node(1), Kind::Keyed), 0);
         let refused = a.forward(2, Kind::Keyed).await;
         assert!(matches!(refused, Err(CallError::Lost(_) | CallError::Refused(_))), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_removed_member_learns_it_from_whoever_holds_the_keyring_and_nothing_else() {
+    block(async {
+        let network = Network::default();
+        for keys in [TestKeys::one(42), TestKeys::sealed()] {
+            let sealed = !keys.unsealed();
+            let (a, b) = pair(&network, keys, TestKeys::one(42));
+            let told = a.establish.watch_removed();
+            b.directory.remember_removed(1);
+            let kind = if sealed { Kind::Plain } else { Kind::Keyed };
+            let refused = a.forward(2, kind).await;
+            assert!(matches!(refused, Err(CallError::Refused(Refused::Removed))), "{refused:?}");
+            let refused = a.append(2).await;
+            assert!(matches!(refused, Err(CallError::Refused(Refused::Removed))), "{refused:?}");
+            assert!(*told.borrow());
+            assert!(
+                b.connections.count(node(1), Kind::Plain) + b.connections.count(node(1), Kind::Keyed) == 0
+            );
+            assert!(b.raft.heard.lock().unwrap().is_empty());
+            assert!(b.refused().iter().all(|refused| refused == "the other end is not a current member"));
+        }
+    });
+}
+
+#[test]
+fn nobody_without_the_keyring_makes_a_member_believe_that_it_was_removed() {
+    block(async {
+        let network = Network::default();
+        // A thief with a member's TLS key and another keyring, or none.
+        for thief in [TestKeys::one(1), TestKeys::sealed()] {
+            let (a, b) = pair(&network, TestKeys::one(42), thief);
+            let told = a.establish.watch_removed();
+            b.directory.remember_removed(1);
+            for refused in [a.forward(2, Kind::Keyed).await.map(drop), a.append(2).await.map(drop)] {
+                assert!(refused.is_err() && !matches!(refused, Err(CallError::Refused(Refused::Removed))));
+            }
+            assert!(!*told.borrow());
+        }
+        // Nor does one who holds it, of another node's removal: node 3 was, and node 1 is told of that.
+        let (a, b) = pair(&network, TestKeys::one(42), TestKeys::one(42));
+        b.directory.remember_removed(1);
+        b.directory.mistake(1, 3);
+        let refused = a.forward(2, Kind::Keyed).await;
+        assert!(matches!(refused, Err(CallError::Refused(Refused::Unproven))), "{refused:?}");
+        assert!(!*a.establish.watch_removed().borrow());
     });
 }
 

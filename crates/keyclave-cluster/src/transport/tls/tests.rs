@@ -46,6 +46,19 @@ fn a_key_that_membership_does_not_record_gets_nowhere() {
 }
 
 #[test]
+fn a_removed_members_key_gets_through_tls_to_be_told_so() {
+    block(async {
+        let cluster = TwoMembers::new();
+        let (a, b) = cluster.stations().await;
+        cluster.directory.remember_removed(1);
+        let stranger = cluster.open(&cluster.tls(1), 2, Kind::Keyed, &TestKeys::one(42)).await;
+        assert!(matches!(stranger, Err(Refused::Removed)), "{stranger:?}");
+        assert!(b.refused().iter().all(|refused| refused == "the other end is not a current member"));
+        drop(a);
+    });
+}
+
+#[test]
 fn a_dialler_accepts_only_the_key_it_wants() {
     block(async {
         let cluster = TwoMembers::new();
