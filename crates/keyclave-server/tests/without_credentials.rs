@@ -65,7 +65,12 @@ async fn no_rpc_answers_without_a_valid_credential_but_those_that_must() {
         for credential in credentials {
             let answer = call(channel.clone(), rpc.path, credential, Vec::new()).await;
             if OPEN.contains(&rpc.path) {
-                // Open does not mean answered: an empty share or join token is refused for what it is.
+                // Open does not mean answered: an empty share or join token is no credential either.
+                assert!(keyclave_proto::answers_anyone(rpc.path), "{}", rpc.path);
+                if !rpc.path.ends_with("/GetSealStatus") {
+                    let status = answer.expect_err(rpc.path);
+                    assert_eq!(status.code(), Code::Unauthenticated, "{}: {status:?}", rpc.path);
+                }
                 continue;
             }
             let status = answer.expect_err(rpc.path);

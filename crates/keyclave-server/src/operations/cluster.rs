@@ -91,7 +91,11 @@ impl<H: Host> ClusterService for Api<H> {
         let member = self.pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
         let recording = Recording::new(&caller, self.pipeline.request_id(), Action::Join, "Join");
         let bytes = message.to_wire();
-        let join = Join::try_from(message).map_err(Status::from);
+        // The token is the credential: without one, nothing else of the request is looked at.
+        let join = match message.join_token.is_empty() {
+            true => Err(Failure::Refused(Refusal::Unauthenticated).into_status()),
+            false => Join::try_from(message).map_err(Status::from),
+        };
         let judged = match join {
             Ok(join) => judge_join(&member, &caller, &join).await.map(|()| join),
             Err(status) => Err(status),

@@ -20,6 +20,7 @@ use keyclave_proto::v1;
 use keyclave_proto::v1::seal_service_server::SealService;
 use keyclave_types::ids::NodeId;
 use keyclave_vault::ceremony::ShareRefusal;
+use keyclave_vault::refusal::Refusal;
 use tonic::{Request, Response, Status};
 
 use super::seal_status::{nodes_to_admit, own_ceremony, relayed_status, seal_status};
@@ -59,6 +60,7 @@ impl<H: Host> SealService for Api<H> {
         request: Request<v1::SubmitShareRequest>,
     ) -> Result<Response<v1::SubmitShareResponse>, Status> {
         let (caller, message) = take(request)?;
+        credential(&self.pipeline, &caller, &message.encrypted_share, "SubmitShare").await?;
         let submitted: SubmitShare = message.try_into().map_err(|invalid: Invalid| Status::from(invalid))?;
         let member = self.pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
         let recording =
@@ -95,6 +97,7 @@ impl<H: Host> SealService for Api<H> {
         request: Request<v1::ResetCeremonyRequest>,
     ) -> Result<Response<v1::ResetCeremonyResponse>, Status> {
         let (caller, message) = take(request)?;
+        credential(&self.pipeline, &caller, &message.encrypted_share, "ResetCeremony").await?;
         let reset: ResetCeremony = message.try_into().map_err(|invalid: Invalid| Status::from(invalid))?;
         let member = self.pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
         let recording =
@@ -107,11 +110,7 @@ impl<H: Host> SealService for Api<H> {
             (Some(share), Some(node)) => {
                 elsewhere(&member, node, share, ShareTerms::Reset(reset.ceremony)).await.map(drop)
             }
-            (None, _) => Err(status(
-                Reason::ShareMalformed,
-                "a ceremony ends by a share of the set",
-                Default::default(),
-            )),
+            (None, _) => Err(Failure::Refused(Refusal::Unauthenticated).into_status()),
         };
         if let Err(status) = done {
             self.pipeline.record_refusal(&member, &recording, &status).await?;
@@ -191,6 +190,24 @@ pub(super) async fn on_the_machine<H: Host>(
     let principal = if caller.is_local() { Principal::LocalSocket } else { Principal::Unauthenticated };
     keyclave_policy::decide(&principal, action, None)
         .map_err(|denied| Failure::Refused(denied.into()).into_status())
+}
+
+/// A share is the credential of whoever gives it: without one, nothing else of the request is looked at.
+async fn credential<H: Host>(
+    pipeline: &Pipeline<H>,
+    caller: &Caller,
+    share: &[u8],
+    operation: &'static str,
+) -> Result<(), Status> {
+    if !share.is_empty() {
+        return Ok(());
+    }
+    let status = Failure::Refused(Refusal::Unauthenticated).into_status();
+    if let Some(member) = pipeline.node().member() {
+        let recording = Recording::new(caller, pipeline.request_id(), Action::SubmitShare, operation);
+        pipeline.record_refusal(&member, &recording, &status).await?;
+    }
+    Err(status)
 }
 
 async fn here<H: Host>(
