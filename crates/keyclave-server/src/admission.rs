@@ -2,55 +2,82 @@
 //!
 //! A layer over every service of the network's listeners and of the operator's socket. A caller with a valid
 //! credential has the large budget; what answers anyone has small bodies and a small budget of its own; everybody
-//! else is refused here, by the pipeline, over a confirmed view and on record. Deliberately absent: who may do what;
-//! the pipeline authenticates again, over the view in which it answers.
+//! else is refused here, by the pipeline, over a confirmed view and on record. What comes from another's crate and
+//! needs a credential, reflection, is put on record here too. Every call is measured. Deliberately absent: who may do
+//! what; the pipeline authenticates again, over the view in which it answers.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use keyclave_node::failure::Failure;
 use keyclave_node::host::Host;
+use keyclave_policy::Action;
 use keyclave_proto::{Rpc, answers_anyone, client_rpc};
 use keyclave_types::limits::MESSAGE_BYTES_MAX;
+use keyclave_vault::refusal::Refusal;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use crate::budget::{Budget, Limits};
+use crate::budget::{Budget, Held, Limits, Party};
 use crate::caller::Caller;
+use crate::metrics::{Measured, Metrics};
 use crate::origin::{Arrival, Origin};
 use crate::pipeline::{Pipeline, internal};
 
 /// Bytes of a body that answers anyone, or whose sender is not known yet.
-const OPEN_BODY_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const OPEN_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a body to operators and about keys.
 pub(crate) const SMALL_BODY_BYTES_MAX: usize = 256 * 1024;
+/// Where the services of other crates lie.
+const HEALTH_SERVICE: &str = "/grpc.health.v1.Health/";
+const REFLECTION: &str = "/grpc.reflection.";
 /// What stands before a message in a body.
 const FRAME_BYTES: usize = 5;
 
 /// Calls that answer anyone, and calls whose caller is not known yet.
-const OPEN: Limits =
-    Limits { calls_max: 256, calls_per_source_max: 64, bytes_max: 4 * 1024 * 1024, body_ms_max: 5_000 };
-/// Probes and watches of grpc.health.v1.
-const HEALTH: Limits =
-    Limits { calls_max: 512, calls_per_source_max: 64, bytes_max: 64 * 1024, body_ms_max: 5_000 };
+const OPEN: Limits = Limits {
+    calls_max: 256,
+    calls_per_source_max: 64,
+    bytes_max: 4 * 1024 * 1024,
+    bytes_per_party_max: 4 * 1024 * 1024,
+    body_ms_max: 5_000,
+};
+/// Probes of grpc.health.v1.
+const HEALTH: Limits = Limits {
+    calls_max: 256,
+    calls_per_source_max: 64,
+    bytes_max: 64 * 1024,
+    bytes_per_party_max: 64 * 1024,
+    body_ms_max: 5_000,
+};
+/// Its watches, which stay: however many there are, a probe is answered.
+const WATCH: Limits = Limits { calls_per_source_max: 16, ..HEALTH };
 /// Calls of callers with a valid credential.
 const KNOWN: Limits = Limits {
     calls_max: 4_096,
     calls_per_source_max: 4_096,
     bytes_max: 64 * 1024 * 1024,
+    bytes_per_party_max: 16 * 1024 * 1024,
     body_ms_max: 30_000,
 };
 /// Calls over the operator's socket.
-const LOCAL: Limits =
-    Limits { calls_max: 256, calls_per_source_max: 256, bytes_max: 16 * 1024 * 1024, body_ms_max: 30_000 };
+const LOCAL: Limits = Limits {
+    calls_max: 256,
+    calls_per_source_max: 256,
+    bytes_max: 16 * 1024 * 1024,
+    bytes_per_party_max: 16 * 1024 * 1024,
+    body_ms_max: 30_000,
+};
 
 /// The budgets of one process. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Budgets {
     open: Arc<Budget>,
     health: Arc<Budget>,
+    watch: Arc<Budget>,
     known: Arc<Budget>,
     local: Arc<Budget>,
 }
@@ -61,9 +88,21 @@ impl Budgets {
         Self {
             open: Budget::new(OPEN),
             health: Budget::new(HEALTH),
+            watch: Budget::new(WATCH),
             known: Budget::new(KNOWN),
             local: Budget::new(LOCAL),
         }
+    }
+
+    /// Kinds of callers, their calls under way, and the bytes of these.
+    pub(crate) fn standing(&self) -> [(&'static str, usize, usize); 5] {
+        let Self { open, health, watch, known, local } = self;
+        [("open", open), ("health", health), ("watch", watch), ("known", known), ("local", local)].map(
+            |(caller, budget)| {
+                let (calls, bytes) = budget.standing();
+                (caller, calls, bytes)
+            },
+        )
     }
 }
 
@@ -71,18 +110,19 @@ impl Budgets {
 pub(crate) struct Admission<H: Host> {
     pipeline: Pipeline<H>,
     budgets: Budgets,
+    metrics: Arc<Metrics>,
 }
 
 impl<H: Host> Clone for Admission<H> {
     fn clone(&self) -> Self {
-        Self { pipeline: self.pipeline.clone(), budgets: self.budgets.clone() }
+        Self { pipeline: self.pipeline.clone(), budgets: self.budgets.clone(), metrics: self.metrics.clone() }
     }
 }
 
 impl<H: Host> Admission<H> {
-    /// Lets in whom `pipeline` knows, as far as `budgets` go.
-    pub(crate) fn new(pipeline: Pipeline<H>, budgets: Budgets) -> Self {
-        Self { pipeline, budgets }
+    /// Lets in whom `pipeline` knows, as far as `budgets` go, and counts in `metrics`.
+    pub(crate) fn new(pipeline: Pipeline<H>, budgets: Budgets, metrics: Arc<Metrics>) -> Self {
+        Self { pipeline, budgets, metrics }
     }
 }
 
@@ -126,12 +166,18 @@ where
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         Box::pin(async move {
-            match admission.admit(request).await {
+            let rpc = client_rpc(request.uri().path());
+            let mut measured = Measured::begin(&admission.metrics, rpc);
+            match admission.admit(request, rpc).await {
                 Ok((request, held)) => {
                     let answer = inner.call(request).await?;
-                    Ok(answer.map(|body| held.answer(body)))
+                    measured.saw(answer.headers());
+                    Ok(answer.map(|body| held.answer(body, measured)))
                 }
-                Err(status) => Ok(status.into_http()),
+                Err(status) => {
+                    measured.refused(&status);
+                    Ok(status.into_http())
+                }
             }
         })
     }
@@ -142,32 +188,53 @@ impl<H: Host> Admission<H> {
     async fn admit(
         &self,
         request: Request<Body>,
-    ) -> Result<(Request<Body>, Arc<crate::budget::Held>), Status> {
+        rpc: Option<&'static Rpc>,
+    ) -> Result<(Request<Body>, Arc<Held>), Status> {
         let Some(arrival) = request.extensions().get::<Arrival>().cloned() else {
             return Err(internal("a request came through no listener"));
         };
         let source = arrival.connection.source();
-        let begin = |budget: &Arc<Budget>| budget.begin(source, Some(arrival.connection.begin()));
-        let path = request.uri().path();
-        let rpc = client_rpc(path);
-        let (held, bytes_max) = if arrival.origin == Origin::LocalSocket {
-            (begin(&self.budgets.local)?, bytes_max(rpc))
-        } else if path.starts_with("/grpc.health.v1.Health/") {
-            // A watch may last for ever: it keeps no connection from making room for another. But it is a call.
+        let begin =
+            |budget: &Arc<Budget>, party| budget.begin(source, party, Some(arrival.connection.begin()));
+        let uri = request.uri().clone();
+        let path = uri.path();
+        // Taken out, because a body may not be shared between threads while somebody waits.
+        let caller = Caller::from(arrival.origin, request.headers());
+        let (held, bytes_max) = if path.starts_with(REFLECTION) {
+            let held = begin(&self.budgets.open, None)?;
+            self.pipeline.ask(&caller, Action::Reflect, "Reflect", |_, _| ()).await?;
+            (held, OPEN_BODY_BYTES_MAX)
+        } else if arrival.origin == Origin::LocalSocket {
+            (begin(&self.budgets.local, None)?, bytes_max(rpc))
+        } else if path.starts_with(HEALTH_SERVICE) {
+            // A watch keeps no connection from making room for another. But it is a call.
             drop(arrival.connection.begin());
-            (self.budgets.health.begin(source, None)?, OPEN_BODY_BYTES_MAX)
+            let budget = if path.ends_with("/Watch") { &self.budgets.watch } else { &self.budgets.health };
+            (budget.begin(source, None, None)?, OPEN_BODY_BYTES_MAX)
         } else if answers_anyone(path) {
-            (begin(&self.budgets.open)?, OPEN_BODY_BYTES_MAX)
+            (begin(&self.budgets.open, None)?, OPEN_BODY_BYTES_MAX)
         } else {
-            let caller = Caller::from(arrival.origin, request.headers());
-            if !self.pipeline.knows(&caller) {
-                // Nothing of the body is read meanwhile.
-                let _held = begin(&self.budgets.open)?;
-                self.pipeline.confirm_known(&caller, rpc.map_or("Unknown", trail_name)).await?;
-            }
-            (begin(&self.budgets.known)?, bytes_max(rpc))
+            let party = self.known_party(&caller, rpc, || begin(&self.budgets.open, None)).await?;
+            (begin(&self.budgets.known, Some(party))?, bytes_max(rpc))
         };
         Ok((request.map(|body| held.request(body, bytes_max)), held))
+    }
+
+    /// Whom the caller's credential speaks for; nothing of the body is read meanwhile.
+    async fn known_party(
+        &self,
+        caller: &Caller,
+        rpc: Option<&'static Rpc>,
+        wait: impl FnOnce() -> Result<Arc<Held>, Status>,
+    ) -> Result<Party, Status> {
+        if let Some(party) = self.pipeline.party(caller) {
+            return Ok(party);
+        }
+        let _held = wait()?;
+        let action = rpc.map_or(Action::Reflect, action);
+        self.pipeline.confirm_known(caller, action, rpc.map_or("Unknown", trail_name)).await?;
+        // A view that is confirmed to know it may be a later one than the first; a token may end meanwhile.
+        self.pipeline.party(caller).ok_or_else(|| Failure::Refused(Refusal::Unauthenticated).into_status())
     }
 }
 
@@ -183,5 +250,52 @@ fn trail_name(rpc: &'static Rpc) -> &'static str {
     match rpc.path {
         "/keyclave.v1.AuditService/Search" => "AuditSearch",
         _ => rpc.method,
+    }
+}
+
+/// What an RPC asks for. Reflection, which any credential allows, for one that is not known here.
+fn action(rpc: &'static Rpc) -> Action {
+    match rpc.method {
+        "CreateToken" => Action::CreateToken,
+        "RevokeToken" => Action::RevokeToken,
+        "ListTokens" => Action::ListTokens,
+        "Search" => Action::ReadAudit,
+        "Init" => Action::Init,
+        "GetClusterStatus" => Action::ClusterStatus,
+        "Join" => Action::Join,
+        "CreateJoinToken" => Action::CreateJoinToken,
+        "ListMembers" => Action::ListMembers,
+        "RemoveMember" => Action::RemoveMember,
+        "SetMemberAddress" => Action::ChangeAddress,
+        "StepDown" => Action::StepDown,
+        "AcceptTime" => Action::AcceptTime,
+        "Encrypt" | "BatchEncrypt" => Action::Encrypt,
+        "Decrypt" | "BatchDecrypt" => Action::Decrypt,
+        "CreateKey" => Action::CreateKey,
+        "GetKey" => Action::GetKey,
+        "ListKeys" => Action::ListKeys,
+        "UpdateKey" => Action::UpdateKey,
+        "RotateKey" => Action::RotateKey,
+        "EnableKey" | "DisableKey" => Action::SetKeyEnabled,
+        "DestroyKeyVersion" => Action::DestroyKeyVersion,
+        "GetSealStatus" => Action::SealStatus,
+        "SubmitShare" | "ResetCeremony" => Action::SubmitShare,
+        "SealNode" => Action::SealNode,
+        "Admit" => Action::Admit,
+        "GetCode" => Action::ShowCode,
+        "SealThisNode" => Action::SealThisNode,
+        _ => Action::Reflect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rpc_that_clients_see_has_a_class_in_the_trail() {
+        for rpc in keyclave_proto::client_rpcs() {
+            assert_ne!(action(rpc), Action::Reflect, "{}", rpc.path);
+        }
     }
 }

@@ -52,6 +52,10 @@ impl Certificate {
         self.serve(chain, PrivateKeyDer::from_pem_slice(key).map_err(CertificateError::Pem)?)
     }
 
+    fn current(&self) -> Option<Arc<CertifiedKey>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn serve(
         &self,
         chain: Vec<CertificateDer<'static>>,
@@ -68,7 +72,7 @@ impl Certificate {
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current()
     }
 }
 
@@ -77,14 +81,38 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// The listener's configuration.
+/// The client listener's configuration.
 pub(crate) fn server_config(certificate: Certificate) -> Result<ServerConfig, CertificateError> {
+    config_for(Arc::new(certificate), b"h2")
+}
+
+/// The monitoring listener's: while there is no certificate to show, `meanwhile`, one of the process's own making.
+pub(crate) fn monitoring_config(
+    certificate: Certificate,
+    meanwhile: Certificate,
+) -> Result<ServerConfig, CertificateError> {
+    config_for(Arc::new(FirstOf([certificate, meanwhile])), b"http/1.1")
+}
+
+#[derive(Debug)]
+struct FirstOf([Certificate; 2]);
+
+impl ResolvesServerCert for FirstOf {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.iter().find_map(Certificate::current)
+    }
+}
+
+fn config_for(
+    certificate: Arc<dyn ResolvesServerCert>,
+    protocol: &[u8],
+) -> Result<ServerConfig, CertificateError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(CertificateError::Key)?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificate));
-    config.alpn_protocols = vec![b"h2".to_vec()];
+        .with_cert_resolver(certificate);
+    config.alpn_protocols = vec![protocol.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)

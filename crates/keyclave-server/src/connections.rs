@@ -132,6 +132,11 @@ impl Connections {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.state).open.len()
+    }
+
     /// Ends every one.
     pub(crate) fn end_all(&self) {
         let mut state = lock(&self.state);

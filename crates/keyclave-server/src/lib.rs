@@ -4,8 +4,7 @@
 //! - [`mod@pipeline`] and its second half [`mod@writing`] are the only places where request, permit, view,
 //!   confirmation and audit record meet.
 //! - Nothing is answered before its audit record is durable.
-//! - There is no listener without TLS but the operator's socket, which is a file of this user, and the health port,
-//!   which answers one word.
+//! - There is no listener without TLS but the operator's socket, which is a file of this user.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +15,7 @@ pub mod config;
 pub mod hardening;
 pub mod health;
 pub mod joiner;
+pub mod probe;
 pub mod socket;
 pub mod telemetry;
 
@@ -31,7 +31,10 @@ mod admission;
 mod budget;
 mod connections;
 mod door;
+mod grpc_health;
 mod machine;
+mod metrics;
+mod monitoring;
 mod origin;
 mod pem;
 mod routes;

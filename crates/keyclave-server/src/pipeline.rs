@@ -27,9 +27,11 @@ use keyclave_vault::compute::{Computed, NeedBlock, Outcome, ReadAnswer, compute}
 use keyclave_vault::reads::ReadSet;
 use keyclave_vault::refusal::{Refusal, Refused};
 use keyclave_vault::view::View;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 use tonic::Status;
 
+use crate::budget::Party;
 use crate::caller::Caller;
 use crate::recording::Recording;
 use crate::refusals::{COUNTED_MS, Place, Refusals};
@@ -43,6 +45,7 @@ pub struct Pipeline<H: Host> {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn EntropySource>,
     refusals: Arc<Refusals>,
+    records_missing: Counter,
 }
 
 impl<H: Host> Clone for Pipeline<H> {
@@ -52,6 +55,7 @@ impl<H: Host> Clone for Pipeline<H> {
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             refusals: self.refusals.clone(),
+            records_missing: self.records_missing.clone(),
         }
     }
 }
@@ -106,7 +110,13 @@ impl From<Failure> for Unanswered {
 impl<H: Host> Pipeline<H> {
     /// The pipeline of one node.
     pub fn new(node: Node<H>, clock: Arc<dyn Clock>, entropy: Arc<dyn EntropySource>) -> Self {
-        Self { node, clock, entropy, refusals: Arc::new(Refusals::new(Instant::now())) }
+        let refusals = Arc::new(Refusals::new(Instant::now()));
+        Self { node, clock, entropy, refusals, records_missing: Counter::default() }
+    }
+
+    /// How many records were not durable in time.
+    pub(crate) fn records_missing(&self) -> Counter {
+        self.records_missing.clone()
     }
 
     /// The node.
@@ -114,21 +124,29 @@ impl<H: Host> Pipeline<H> {
         &self.node
     }
 
-    /// Whether this node's view, as it is, knows the caller's credential. No is no answer yet: the view may be late.
-    pub(crate) fn knows(&self, caller: &Caller) -> bool {
-        let Some((bearer, member)) = caller.bearer.as_ref().zip(self.node.member()) else { return false };
-        let Ok(serving) = member.serving() else { return false };
-        serving.view().is_ok_and(|view| authenticate(&view, bearer, serving.now(&view)).is_ok())
+    /// Whom the caller's credential speaks for, as far as this node's view knows. None is no answer yet: the view may be
+    /// late.
+    pub(crate) fn party(&self, caller: &Caller) -> Option<Party> {
+        let (bearer, member) = caller.bearer.as_ref().zip(self.node.member())?;
+        let serving = member.serving().ok()?;
+        let view = serving.view().ok()?;
+        Party::of(&authenticate(&view, bearer, serving.now(&view)).ok()?.principal)
     }
 
-    /// Refuses a call whose credential nobody knows, as any refusal is: over a confirmed view, and on record.
-    pub(crate) async fn confirm_known(&self, caller: &Caller, operation: &'static str) -> Result<(), Status> {
-        let action = Action::Reflect;
+    /// Refuses a call whose credential nobody knows, as any refusal is: over a confirmed view, and on record as a call
+    /// that asks for `action`.
+    pub(crate) async fn confirm_known(
+        &self,
+        caller: &Caller,
+        action: Action,
+        operation: &'static str,
+    ) -> Result<(), Status> {
         let mut recording = Recording::new(caller, self.request_id(), action, operation);
         let known = |_: &Serving<H>, _: &View, _: &Permit| {
             (Found::Permitted { answer: (), confirm: false }, ReadSet::default())
         };
-        self.confirmed(caller, &mut recording, action, None, None, known).await.map(|_| ())
+        // Whoever has any credential passes: what it allows is for the operation itself.
+        self.confirmed(caller, &mut recording, Action::Reflect, None, None, known).await.map(|_| ())
     }
 
     /// A question about keys, answered here and confirmed by the leader. What cannot be parsed is said only to who
@@ -420,7 +438,10 @@ impl<H: Host> Pipeline<H> {
     /// Puts a draft on record; nothing may be answered if that fails.
     pub(crate) async fn record(&self, member: &Member<H>, draft: RecordDraft) -> Result<(), Status> {
         let recorded = member.trail().record(draft).await;
-        recorded.map(|_| ()).map_err(|error| Failure::Trail(error).into_status())
+        recorded.map(|_| ()).map_err(|error| {
+            self.records_missing.inc();
+            Failure::Trail(error).into_status()
+        })
     }
 
     pub(crate) fn now(&self) -> keyclave_types::time::UnixMillis {

@@ -15,12 +15,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
-use crate::admission::{Admission, Budgets, SMALL_BODY_BYTES_MAX};
+use crate::admission::{Admission, OPEN_BODY_BYTES_MAX, SMALL_BODY_BYTES_MAX};
 use crate::caller::CALL_MS_MAX;
+use crate::grpc_health::GrpcHealth;
+use crate::monitoring::Monitored;
 use crate::operations::Api;
 use crate::origin::Arrival;
-use crate::pipeline::Pipeline;
 
 /// Streams that one connection may have open.
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
@@ -37,19 +40,20 @@ const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// Serves the API on every connection of `incoming`, until told to stop.
-pub(crate) async fn serve<H, S>(
-    pipeline: Pipeline<H>,
-    budgets: Budgets,
-    incoming: impl Stream<Item = std::io::Result<S>> + Send,
-    stop: impl Future<Output = ()> + Send,
-) where
+pub(crate) fn serve<H, S>(
+    monitored: &Monitored<H>,
+    incoming: impl Stream<Item = std::io::Result<S>> + Send + 'static,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static
+where
     H: Host,
     S: AsyncRead + AsyncWrite + Connected<ConnectInfo = Arrival> + Unpin + Send + 'static,
 {
+    let Monitored { pipeline, budgets, metrics, healths, .. } = monitored;
     let api = Api::new(pipeline.clone());
-    let (health_reporter, health) = tonic_health::server::health_reporter();
-    // Whether it is sealed is another question, asked elsewhere: a sealed node is alive.
-    health_reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    let health =
+        HealthServer::new(GrpcHealth::new(healths.clone())).max_decoding_message_size(OPEN_BODY_BYTES_MAX);
+    let admission = Admission::new(pipeline.clone(), budgets.clone(), metrics.clone());
     let served = Server::builder()
         .timeout(Duration::from_millis(CALL_MS_MAX))
         .http2_keepalive_interval(Some(Duration::from_millis(KEEP_ALIVE_MS)))
@@ -60,8 +64,9 @@ pub(crate) async fn serve<H, S>(
         .http2_max_header_list_size(METADATA_BYTES_MAX)
         .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
         .http2_max_local_error_reset_streams(Some(ERROR_STREAMS_MAX))
-        .layer(Admission::new(pipeline, budgets))
+        .layer(admission)
         .add_service(health)
+        .add_service(reflection())
         .add_service(
             CryptoServiceServer::new(api.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -72,9 +77,20 @@ pub(crate) async fn serve<H, S>(
         .add_service(AccessServiceServer::new(api.clone()).max_decoding_message_size(SMALL_BODY_BYTES_MAX))
         .add_service(ClusterServiceServer::new(api.clone()).max_decoding_message_size(SMALL_BODY_BYTES_MAX))
         .add_service(AuditServiceServer::new(api).max_decoding_message_size(SMALL_BODY_BYTES_MAX))
-        .serve_with_incoming_shutdown(incoming, stop)
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "a listener is not served any more");
+        .serve_with_incoming_shutdown(incoming, stop);
+    async move {
+        if let Err(error) = served.await {
+            tracing::error!(%error, "a listener is not served any more");
+        }
     }
+}
+
+/// grpc.reflection.v1 over what clients see; [`crate::admission`] asks for a credential.
+fn reflection() -> ServerReflectionServer<impl ServerReflection> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(keyclave_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the descriptors were made by the same build")
+        .max_decoding_message_size(OPEN_BODY_BYTES_MAX)
 }

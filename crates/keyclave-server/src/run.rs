@@ -10,11 +10,12 @@ use std::time::Duration;
 use keyclave_audit::directory::Directory;
 use keyclave_audit::files::TrailFiles;
 use keyclave_ledger::sled_disk::{OpenDiskError, SledDisk};
-use keyclave_node::authority::X509;
+use keyclave_node::authority::{Authority, AuthorityError, X509};
 use keyclave_node::joining::{BecomeError, JoinAnswer, pins_from};
 use keyclave_node::node::{Ending, Node, Setup, StartError};
 use keyclave_node::world::{RuntimeMemory, World};
-use keyclave_types::member::Addresses;
+use keyclave_types::member::{Addresses, HostPort};
+use keyclave_types::time::UnixMillis;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,14 +23,16 @@ use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
 use crate::admission::Budgets;
-use crate::client_tls::{Certificate, CertificateError, server_config};
+use crate::client_tls::{Certificate, CertificateError, monitoring_config, server_config};
 use crate::config::{Config, Join};
 use crate::connections::Connections;
 use crate::door::{self, client_connections};
 use crate::hardening::{HardeningError, lock_directory};
-use crate::health::{self, Health};
+use crate::health::Healths;
 use crate::joiner::{JoinFailure, JoinReply, Joiner};
 use crate::machine::{Machine, SystemClock, SystemEntropy};
+use crate::metrics::Metrics;
+use crate::monitoring::{self, Monitored};
 use crate::pipeline::Pipeline;
 use crate::routes::serve;
 use crate::runtime_directory::RuntimeDirectory;
@@ -82,6 +85,9 @@ pub enum RunError {
     /// A certificate cannot be served.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// A certificate cannot be made.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// A certificate of the operator's own cannot be read.
     #[error("{path} cannot be read")]
     CertificateFile {
@@ -161,8 +167,10 @@ pub async fn run_with_trail<F: TrailFiles>(
     })
     .await?;
     tracing::info!(code = %node.code(), version = env!("CARGO_PKG_VERSION"), clients = %config.listen, "started");
+    let meanwhile = self_made(&*world.authority, &config.client_advertise, world.clock.now())?;
     let pipeline = Pipeline::new(node.clone(), world.clock, world.entropy);
-    let mut open = Open::begin(&node, pipeline, certificate, own_certificate, listeners.facing)?;
+    let certificates = Certificates { certificate, own: own_certificate, meanwhile };
+    let mut open = Open::begin(&node, pipeline, certificates, listeners.facing)?;
     let ended = tokio::select! {
         () = shutdown => Ok(Stopped::Shutdown),
         ending = node.ending() => match ending {
@@ -224,20 +232,28 @@ struct Open {
     over_tls: JoinHandle<()>,
     over_socket: JoinHandle<()>,
     others: [JoinHandle<()>; 2],
-    connections: [Connections; 2],
+    connections: [Connections; 3],
+}
+
+/// What is shown to whoever connects.
+struct Certificates {
+    certificate: Certificate,
+    /// It is the operator's own, and stays.
+    own: bool,
+    /// Shown to who monitors while there is no other.
+    meanwhile: Certificate,
 }
 
 impl Open {
     fn begin<F: TrailFiles>(
         node: &Node<Machine<F>>,
         pipeline: Pipeline<Machine<F>>,
-        certificate: Certificate,
-        own_certificate: bool,
+        certificates: Certificates,
         listeners: Facing,
     ) -> Result<Self, RunError> {
-        let watched = node.clone();
-        let healths = tokio::spawn(health::serve(listeners.healths, move || word(&watched)));
+        let Certificates { certificate, own, meanwhile } = certificates;
         let acceptor = TlsAcceptor::from(Arc::new(server_config(certificate.clone())?));
+        let monitoring = TlsAcceptor::from(Arc::new(monitoring_config(certificate.clone(), meanwhile)?));
         let stop = watch::Sender::new(false);
         let stopping = || {
             let mut stop = stop.subscribe();
@@ -246,15 +262,22 @@ impl Open {
                 let _ = stop.wait_for(|stop| *stop).await;
             }
         };
-        let budgets = Budgets::new();
-        let connections = [Connections::new(door::LIMITS), Connections::new(socket::LIMITS)];
-        let [clients, locals] = connections.clone();
+        let connections = [door::LIMITS, socket::LIMITS, monitoring::LIMITS].map(Connections::new);
+        let monitored = Monitored {
+            metrics: Arc::new(Metrics::new(pipeline.records_missing())),
+            pipeline: pipeline.clone(),
+            budgets: Budgets::new(),
+            connections: connections.clone(),
+            healths: Healths::of(node),
+        };
+        let [clients, locals, _] = connections.clone();
         let clients = client_connections(listeners.clients, acceptor, clients);
-        let over_tls = tokio::spawn(serve(pipeline.clone(), budgets.clone(), clients, stopping()));
+        let over_tls = tokio::spawn(serve(&monitored, clients, stopping()));
         let locals = local_connections(listeners.socket, locals);
-        let over_socket = tokio::spawn(serve(pipeline.clone(), budgets, locals, stopping()));
-        let as_member = tokio::spawn(serve_as_member(node.clone(), pipeline, certificate, own_certificate));
-        Ok(Self { stop, over_tls, over_socket, others: [healths, as_member], connections })
+        let over_socket = tokio::spawn(serve(&monitored, locals, stopping()));
+        let monitoring = tokio::spawn(monitoring::serve(listeners.healths, monitoring, monitored));
+        let as_member = tokio::spawn(serve_as_member(node.clone(), pipeline, certificate, own));
+        Ok(Self { stop, over_tls, over_socket, others: [monitoring, as_member], connections })
     }
 
     /// Resolves when a listener has ended by itself, with which.
@@ -306,13 +329,17 @@ fn say_what_restarts(runtime: &dyn RuntimeMemory) {
     }
 }
 
-fn word<F: TrailFiles>(node: &Node<Machine<F>>) -> Health {
-    match node.member() {
-        None => Health::Vacant,
-        Some(member) if member.trail().status().stopped.is_some() => Health::Failing,
-        Some(member) if member.is_unsealed() => Health::Unsealed,
-        Some(_) => Health::Sealed,
-    }
+/// A certificate of this process's own making, for the monitoring port of a node that has none from a cluster yet.
+fn self_made(
+    authority: &dyn Authority,
+    address: &HostPort,
+    now: UnixMillis,
+) -> Result<Certificate, RunError> {
+    let keys = authority.found(now)?;
+    let issued = authority.issue(&keys, std::slice::from_ref(address), now)?;
+    let certificate = Certificate::default();
+    certificate.replace(vec![issued.certificate, keys.certificate], &issued.key_pkcs8)?;
+    Ok(certificate)
 }
 
 /// Once the node is a member: serves its peers, and shows clients its certificate, each new one too.

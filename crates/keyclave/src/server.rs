@@ -113,6 +113,7 @@ fn failed(error: RunError) -> Failure {
         RunError::JoinRefused { .. } => "make a fresh token with `keyclave operator join-token`",
         RunError::Disk(_)
         | RunError::Certificate(_)
+        | RunError::Authority(_)
         | RunError::CertificateFile { .. }
         | RunError::Entropy(_)
         | RunError::Start(_)

@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 pub(crate) struct Server {
     pub(crate) directory: PathBuf,
     pub(crate) clients: SocketAddr,
+    pub(crate) monitoring: SocketAddr,
     file: File,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<Result<Stopped, RunError>>>,
@@ -46,20 +47,39 @@ fn free_port() -> SocketAddr {
 impl Server {
     /// A server in a directory of its own, told to join `join` if given.
     pub(crate) fn start(directory: PathBuf, join: Option<(HostPort, PathBuf)>) -> Self {
-        let [clients, peers, health] = [free_port(), free_port(), free_port()];
         let file = File {
-            data_dir: Some(directory.clone()),
-            listen: Some(clients),
-            peer_listen: Some(peers),
-            health_listen: Some(health),
-            runtime_dir: runtime_directory(&directory),
             join: join.as_ref().map(|(address, _)| address.clone()),
             join_token_file: join.map(|(_, file)| file),
-            ..File::default()
+            ..Self::file(&directory)
         };
-        let mut server = Self { directory, clients, file, stop: None, running: None };
+        Self::with(file)
+    }
+
+    fn file(directory: &std::path::Path) -> File {
+        File {
+            data_dir: Some(directory.to_owned()),
+            listen: Some(free_port()),
+            peer_listen: Some(free_port()),
+            health_listen: Some(free_port()),
+            runtime_dir: runtime_directory(directory),
+            ..File::default()
+        }
+    }
+
+    /// A server that is told what `file` says.
+    pub(crate) fn with(file: File) -> Self {
+        let directory = file.data_dir.clone().unwrap();
+        let (clients, monitoring) = (file.listen.unwrap(), file.health_listen.unwrap());
+        let mut server = Self { directory, clients, monitoring, file, stop: None, running: None };
         server.begin();
         server
+    }
+
+    /// A server that has no memory beside its process: once ended, it comes back sealed.
+    pub(crate) fn without_return(directory: PathBuf) -> Self {
+        let mut file = Self::file(&directory);
+        file.runtime_dir = Some(directory.join("on-a-disk"));
+        Self::with(file)
     }
 
     pub(crate) fn begin(&mut self) {

@@ -23,7 +23,7 @@ pub(crate) struct ServerArguments {
     /// Listening address for peers [default: 0.0.0.0:7421].
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) peer_listen: Option<std::net::SocketAddr>,
-    /// Listening address for health and metrics [default: 0.0.0.0:7422].
+    /// Listening address for health and metrics, over TLS [default: 0.0.0.0:7422].
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) health_listen: Option<std::net::SocketAddr>,
     /// HOST:PORT at which peers reach this node.

@@ -4,7 +4,8 @@
 
 use std::net::SocketAddr;
 
-use keyclave_server::health::{Health, ask};
+use keyclave_server::health::Health;
+use keyclave_server::probe::ask;
 use serde_json::json;
 
 use crate::failure::Failure;
