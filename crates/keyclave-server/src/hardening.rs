@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, Mode};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
+/// Open files that as many connections as there may be need, with what the stores, the trail and the peers take.
+const OPEN_FILES_WANTED: u64 = 4_096 + 512;
+
 /// Held for as long as the process uses the directory.
 #[derive(Debug)]
 pub struct DirectoryLock {
@@ -48,6 +51,26 @@ pub fn harden_process() -> Result<(), HardeningError> {
         .map_err(|e| HardeningError::CoreDumps(e.into()))
 }
 
+/// As many open files as this process may have, raised to what the system allows; how many that is.
+pub fn raise_open_files() -> u64 {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let allowed = match rustix::process::setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    // None is no limit.
+    let allowed = allowed.unwrap_or(u64::MAX);
+    if allowed < OPEN_FILES_WANTED {
+        tracing::warn!(
+            allowed,
+            wanted = OPEN_FILES_WANTED,
+            "fewer files may be open than clients may connect"
+        );
+    }
+    allowed
+}
+
 /// Makes the directory if it is not there, and takes it for this process.
 pub fn lock_directory(path: &Path) -> Result<DirectoryLock, HardeningError> {
     let wrong = |source| HardeningError::Directory { path: path.to_owned(), source };
@@ -77,6 +100,13 @@ mod tests {
         assert!(matches!(lock_directory(&directory.path().join("a/b")), Err(HardeningError::InUse { .. })));
         drop(held);
         assert!(lock_directory(&directory.path().join("a/b")).is_ok());
+    }
+
+    #[test]
+    fn as_many_files_may_be_open_as_the_system_allows() {
+        let allowed = raise_open_files();
+        let limit = rustix::process::getrlimit(Resource::Nofile);
+        assert_eq!((limit.current, limit.current.unwrap_or(u64::MAX)), (limit.maximum, allowed));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use keyclave_client::cluster::JoinNode;
 use keyclave_server::config::{Config, ConfigError, File};
-use keyclave_server::hardening::harden_process;
+use keyclave_server::hardening::{harden_process, raise_open_files};
 use keyclave_server::joiner::joiner_of;
 use keyclave_server::run::{RunError, Stopped, run};
 use keyclave_server::telemetry;
@@ -31,6 +31,7 @@ pub(crate) fn serve(arguments: ServerArguments, connection: &Connection) -> Resu
     let config = config(arguments, connection.socket.as_deref())?;
     telemetry::start(config.log_format, config.log_level)
         .map_err(|error| Failure::from_error("TELEMETRY", &error))?;
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
