@@ -51,10 +51,15 @@ struct Member {
 impl Cluster {
     /// `count` nodes on loopback, founded and unsealed.
     pub async fn founded(count: usize) -> Result<Self, LiveError> {
+        Self::founded_under(count, AdmissionPolicy::Strict).await
+    }
+
+    /// The same under another admission policy.
+    pub async fn founded_under(count: usize, policy: AdmissionPolicy) -> Result<Self, LiveError> {
         let place = Place::fresh()?;
         let nodes = Self::plan(&place, count)?;
         let mut cluster = Self::of(place, nodes);
-        cluster.found().await?;
+        cluster.found_under(policy).await?;
         Ok(cluster)
     }
 
@@ -87,10 +92,14 @@ impl Cluster {
 
     /// Starts all, makes a cluster of the first, unseals it and lets the others join.
     pub async fn found(&mut self) -> Result<(), LiveError> {
+        self.found_under(AdmissionPolicy::Strict).await
+    }
+
+    async fn found_under(&mut self, policy: AdmissionPolicy) -> Result<(), LiveError> {
         self.start_all().await?;
         let threshold = Threshold::new(SHARES_NEEDED, SHARES).expect("3 of 5 is a threshold");
         let first = self.node(1)?.over_socket()?.with_deadline(CALL);
-        let made = first.init(threshold, AdmissionPolicy::Strict).await?.value;
+        let made = first.init(threshold, policy).await?.value;
         self.shown = Some(Shown {
             token: made.root_token,
             shares: made.shares,

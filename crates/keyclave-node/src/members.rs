@@ -241,13 +241,7 @@ impl<H: Host> Member<H> {
             self.known_members().into_iter().filter(|known| known.votes).map(|known| known.node).collect();
         let able: Vec<NodeId> =
             able.into_iter().filter(|node| *node != self.local.node && keyed.contains(node)).collect();
-        let unmarked: Vec<NodeId> =
-            able.iter().copied().filter(|node| self.seal_mark(*node).is_none()).collect();
-        match unmarked.first() {
-            None => None,
-            Some(_) if unmarked.len() == able.len() => Some(None),
-            Some(first) => Some(Some(*first)),
-        }
+        successor_among(&able, |node| self.seal_mark(node).is_some())
     }
 
     /// Seals this node: serves nobody from here on, hands leadership over, wipes what it holds, and ends the process
@@ -262,5 +256,31 @@ impl<H: Host> Member<H> {
         self.keys.drop_keyring();
         self.set_unsealed(None);
         self.end(crate::node::Ending::Sealed);
+    }
+}
+
+/// To whom leadership goes among those who can lead: nobody, any of them, or this one.
+fn successor_among(able: &[NodeId], is_marked: impl Fn(NodeId) -> bool) -> Option<Option<NodeId>> {
+    let unmarked: Vec<NodeId> = able.iter().copied().filter(|node| !is_marked(*node)).collect();
+    match unmarked.first() {
+        None => None,
+        Some(_) if unmarked.len() == able.len() => Some(None),
+        Some(first) => Some(Some(*first)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leadership_is_handed_over_to_an_unmarked_node_or_to_nobody() {
+        let nodes = [1, 2, 3].map(|number| NodeId::new(number).unwrap());
+        let [first, second, third] = nodes;
+        assert_eq!(successor_among(&nodes, |_| false), Some(None), "whoever has the longest log");
+        assert_eq!(successor_among(&nodes, |node| node == first), Some(Some(second)));
+        assert_eq!(successor_among(&nodes, |node| node != third), Some(Some(third)));
+        assert_eq!(successor_among(&nodes, |_| true), None);
+        assert_eq!(successor_among(&[], |_| false), None);
     }
 }
