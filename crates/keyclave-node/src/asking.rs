@@ -18,6 +18,7 @@ use crate::confirmer::{ConfirmError, Confirmed};
 use crate::host::Host;
 use crate::member::Member;
 use crate::timekeeping::TimeDoubt;
+use crate::world::Moment;
 
 /// How long one question to the leader may take.
 const QUESTION_MS_MAX: u64 = 1_000;
@@ -31,7 +32,7 @@ pub(crate) async fn ask<H: Host>(member: Weak<Member<H>>) -> Result<Confirmed, C
     let deadline = Instant::now() + Duration::from_millis(ASKING_MS_MAX);
     loop {
         let member = member.upgrade().ok_or(ConfirmError::Ending)?;
-        let begun = Instant::now();
+        let begun = Moment::now(&*member.world.clock);
         let asked = tokio::time::timeout_at(deadline, once(&member)).await;
         match asked.unwrap_or(Err(LeaderError::NoQuorum)) {
             Ok(confirmation) => return vouched(&member, confirmation, begun),
@@ -94,7 +95,7 @@ async fn ask_leader<H: Host>(member: &Member<H>, leader: NodeId) -> Result<Confi
 fn vouched<H: Host>(
     member: &Member<H>,
     confirmation: Confirmation,
-    begun: Instant,
+    begun: Option<Moment>,
 ) -> Result<Confirmed, ConfirmError> {
     let Confirmation { generation, index, digest_index, digest } = confirmation;
     match member.ledger.digest_at(digest_index) {

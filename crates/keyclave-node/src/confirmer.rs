@@ -5,11 +5,13 @@
 //! Deliberately absent: who is asked and how; the question comes in as a value.
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use keyclave_ledger::digest::Digest;
 use keyclave_types::position::Generation;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+
+use crate::world::Moment;
 
 /// Requests that may wait for one confirmation; beyond it new ones are refused.
 const WAITING_MAX: usize = 16_384;
@@ -23,8 +25,8 @@ pub struct Confirmed {
     pub index: u64,
     /// An index at or above it, and the digest of the leader's records there.
     pub digest: (u64, Digest),
-    /// When the question began.
-    pub begun: Instant,
+    /// When the question began; none if nobody here can tell its age.
+    pub begun: Option<Moment>,
 }
 
 /// Why nobody vouched.
@@ -51,7 +53,11 @@ pub enum ConfirmError {
 #[derive(Clone)]
 pub struct Confirmer {
     waiting: mpsc::Sender<oneshot::Sender<Result<Confirmed, ConfirmError>>>,
+    last: Last,
 }
+
+/// The confirmation that was given last.
+type Last = Arc<Mutex<Option<Confirmed>>>;
 
 /// A confirmation on its way; begun after the call that made this.
 pub struct Confirming(Result<oneshot::Receiver<Result<Confirmed, ConfirmError>>, ConfirmError>);
@@ -64,7 +70,13 @@ impl Confirmer {
         Asked: Future<Output = Result<Confirmed, ConfirmError>> + Send,
     {
         let (waiting, queue) = mpsc::channel(WAITING_MAX);
-        (Self { waiting }, ask_for_all(queue, ask))
+        let last = Last::default();
+        (Self { waiting, last: last.clone() }, ask_for_all(queue, last, ask))
+    }
+
+    /// The confirmation that was given last, however old it is.
+    pub fn last(&self) -> Option<Confirmed> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins: what it resolves to was asked for after this call.
@@ -87,6 +99,7 @@ impl Confirming {
 
 async fn ask_for_all<Ask, Asked>(
     mut queue: mpsc::Receiver<oneshot::Sender<Result<Confirmed, ConfirmError>>>,
+    last: Last,
     ask: Ask,
 ) where
     Ask: Fn() -> Asked,
@@ -95,6 +108,9 @@ async fn ask_for_all<Ask, Asked>(
     let mut sharing = Vec::new();
     while queue.recv_many(&mut sharing, WAITING_MAX).await > 0 {
         let answer = ask().await;
+        if let Ok(confirmed) = &answer {
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(*confirmed);
+        }
         for waiting in sharing.drain(..) {
             // Whoever gave up meanwhile needs no answer.
             let _ = waiting.send(answer.clone());
@@ -115,7 +131,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
     use std::sync::atomic::Ordering::SeqCst;
     use std::time::Duration;
@@ -128,10 +143,10 @@ mod tests {
         spawn(move || {
             let asked = asked.clone();
             async move {
-                let begun = Instant::now();
                 let index = asked.fetch_add(1, SeqCst) + 1;
                 tokio::time::sleep(Duration::from_millis(10)).await;
-                Ok(Confirmed { generation: Generation(1), index, digest: (index, Digest([0; 32])), begun })
+                let digest = (index, Digest([0; 32]));
+                Ok(Confirmed { generation: Generation(1), index, digest, begun: None })
             }
         })
     }
@@ -141,12 +156,38 @@ mod tests {
         let confirmer = counting(Counter::default());
         let early = confirmer.begin();
         tokio::time::sleep(Duration::from_millis(5)).await;
-        let asked_at = Instant::now();
         let late = confirmer.begin();
+        assert_eq!(confirmer.last(), None);
         assert_eq!(early.confirmed().await.unwrap().index, 1);
-        let late = late.confirmed().await.unwrap();
-        assert_eq!(late.index, 2);
-        assert!(late.begun >= asked_at);
+        assert_eq!(confirmer.last().unwrap().index, 1);
+        assert_eq!(late.confirmed().await.unwrap().index, 2, "the first question had begun before this one");
+        assert_eq!(confirmer.last().unwrap().index, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_is_asked_for_all_the_same_and_a_failure_takes_nothing_back() {
+        let asked = Counter::default();
+        let failing = asked.clone();
+        let confirmer = spawn(move || {
+            let asked = failing.clone();
+            async move {
+                match asked.fetch_add(1, SeqCst) + 1 {
+                    1 => Ok(Confirmed {
+                        generation: Generation(1),
+                        index: 1,
+                        digest: (1, Digest([0; 32])),
+                        begun: None,
+                    }),
+                    _ => Err(ConfirmError::NoLeader),
+                }
+            }
+        });
+        drop(confirmer.begin());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(confirmer.last().unwrap().index, 1);
+        assert!(confirmer.begin().confirmed().await.is_err());
+        assert_eq!(confirmer.last().unwrap().index, 1);
+        assert_eq!(asked.load(SeqCst), 2);
     }
 
     #[tokio::test(start_paused = true)]

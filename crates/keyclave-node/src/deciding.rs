@@ -1,13 +1,11 @@
 //! The leader's loop around a decision: decide over the latest view, propose, and on a conflict decide anew, a bounded
 //! number of times. Refusals and already-so answers are confirmed before they leave, like any answer.
 
-use std::time::Duration;
-
 use keyclave_crypto::entropy::Entropy;
 use keyclave_types::ids::NodeId;
 use keyclave_types::position::Position;
 use keyclave_types::transaction::TransactionOutcome;
-use keyclave_vault::decide::{Decision, Proposal};
+use keyclave_vault::decide::{Decision, Proposal, Settling};
 use keyclave_vault::occasion::Occasion;
 use keyclave_vault::reads::ReadSet;
 use keyclave_vault::refusal::Refused;
@@ -61,8 +59,9 @@ impl<H: Host> Member<H> {
                         return Ok(settled);
                     }
                 }
-                Ok(Decision::Standing { answer, reads }) => {
+                Ok(Decision::Standing { answer, reads, settles }) => {
                     if let Some(position) = self.still_holds(&reads, deadline).await? {
+                        self.settled(settles).await;
                         return Ok(Settled { answer, position, view: decided_over });
                     }
                 }
@@ -86,10 +85,18 @@ impl<H: Host> Member<H> {
         match proposed.outcome {
             TransactionOutcome::Conflict(_) => Ok(None),
             TransactionOutcome::Committed => {
-                // What may still be answered from an older confirmation ends before this is acknowledged.
-                tokio::time::sleep(Duration::from_millis(proposal.acknowledge_after_ms)).await;
+                self.settled(proposal.settles).await;
                 Ok(Some(Settled { answer: proposal.answer, position: proposed.position, view }))
             }
+        }
+    }
+
+    /// Waits until nothing is answered any more from a confirmation older than this state. It takes longer than one
+    /// attempt of another node at this one; that node tries again, and what has passed meanwhile counts.
+    async fn settled(&self, settling: Option<Settling>) {
+        if let Some(settling) = settling {
+            let left = self.settlings.left(&settling, Instant::now());
+            tokio::time::sleep(left).await;
         }
     }
 

@@ -50,6 +50,7 @@ mod keys;
 mod maintaining;
 mod noting;
 mod rejoining;
+mod settling;
 mod settling_in;
 mod unsealed;
 mod vouching;

@@ -33,6 +33,7 @@ use crate::guesses::Guesses;
 use crate::home::{Home, Identity, Membership, ServingCertificate};
 use crate::host::{Host, HostThreads, WireError};
 use crate::keys::NodeKeys;
+use crate::settling::Settlings;
 use crate::unsealed::Unsealed;
 use crate::world::World;
 
@@ -95,6 +96,8 @@ pub struct Member<H: Host> {
     /// An unsealed peer did not accept this machine's restart key.
     pub(crate) restart_refused: AtomicBool,
     pub(crate) doubtful: Semaphore,
+    /// Since when this process has known what may be acknowledged only after a while.
+    pub(crate) settlings: Settlings,
     /// Held while a root is taken in, so that a ceremony and a peer that both bring one do it once.
     pub(crate) unsealing: Mutex<()>,
     pub(crate) ending: watch::Sender<Option<crate::node::Ending>>,
@@ -175,6 +178,7 @@ impl<H: Host> Member<H> {
             guesses: Mutex::new(guesses),
             restart_refused: AtomicBool::new(false),
             doubtful: Semaphore::new(crate::giving::DOUBTFUL_SHARES_MAX),
+            settlings: Settlings::default(),
             unsealing: Mutex::default(),
             ending,
             home,

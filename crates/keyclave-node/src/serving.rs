@@ -26,6 +26,7 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::member::Member;
 use crate::unsealed::Unsealed;
+use crate::world::Moment;
 
 /// How long a node waits to catch up with a confirmed index, or with a caller's floor.
 const CATCH_UP_MS_MAX: u64 = 5_000;
@@ -137,6 +138,25 @@ impl<H: Host> Serving<H> {
         }
         let latest = self.view()?;
         Ok(latest.holds(reads).then(|| latest.position()))
+    }
+
+    /// Whether what was computed stands by the last confirmation, if that began at most so long ago; the position to
+    /// answer with, if so. Whatever was acknowledged before it began is in this node's view. Needs nobody, so it also
+    /// serves where nobody can be asked.
+    pub fn stands_still(&self, reads: &ReadSet, staleness_max_ms: u64) -> Result<Option<Position>, Failure> {
+        let last = self.unsealed.confirmer.last().filter(|_| staleness_max_ms > 0);
+        let Some((confirmed, now)) = last.zip(Moment::now(&*self.member.world.clock)) else {
+            return Ok(None);
+        };
+        let age = confirmed.begun.and_then(|begun| begun.age_ms(now));
+        let young = age.is_some_and(|age| age <= staleness_max_ms);
+        let ours = confirmed.generation == self.member.local.generation;
+        if !young || !ours || !self.unsealed.agreed.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let latest = self.view()?;
+        let stands = latest.position().index >= confirmed.index && latest.holds(reads);
+        Ok(stands.then(|| latest.position()))
     }
 
     /// Whether this node's records were found equal to the leader's since its view was opened. Records that somebody

@@ -11,6 +11,42 @@ use keyclave_types::time::UnixMillis;
 pub trait Clock: Send + Sync + 'static {
     /// What the clock shows.
     fn now(&self) -> UnixMillis;
+    /// Milliseconds since some moment, the same for all of a process: they never go back, and go on while the machine is
+    /// suspended. `None`: there is no such count, and nothing is answered from an older confirmation.
+    fn counted_ms(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// How far the count of milliseconds and the wall clock may drift apart before neither is believed about an age.
+pub const CLOCKS_APART_MS_MAX: u64 = 1_000;
+
+/// One moment by both of a machine's clocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    counted_ms: u64,
+    wall: UnixMillis,
+}
+
+impl Moment {
+    /// This one; none where there is no count.
+    pub fn now(clock: &dyn Clock) -> Option<Self> {
+        Some(Self { counted_ms: clock.counted_ms()?, wall: clock.now() })
+    }
+
+    /// How long before `later` this was, by whichever clock says more. None if the two disagree, so that neither a clock
+    /// that was set nor a machine that was stopped makes an old confirmation young.
+    pub fn age_ms(self, later: Self) -> Option<u64> {
+        let counted = later.counted_ms.checked_sub(self.counted_ms)?;
+        let (since, until) = (self.wall.0, later.wall.0);
+        // A wall clock that was set back a little is not yet off.
+        let apart = if until >= since {
+            counted.abs_diff(until - since)
+        } else {
+            counted.saturating_add(since - until)
+        };
+        (apart <= CLOCKS_APART_MS_MAX).then(|| counted.max(until.saturating_sub(since)))
+    }
 }
 
 /// Where seeds for entropy come from.
@@ -61,4 +97,38 @@ pub struct World {
     pub runtime: Arc<dyn RuntimeMemory>,
     /// Makes the certificates that clients see.
     pub authority: Arc<dyn crate::authority::Authority>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(counted_ms: u64, wall: u64) -> Moment {
+        Moment { counted_ms, wall: UnixMillis(wall) }
+    }
+
+    #[test]
+    fn an_age_is_believed_only_if_both_clocks_say_it() {
+        let begun = moment(10_000, 500_000);
+        assert_eq!(begun.age_ms(moment(12_000, 502_000)), Some(2_000));
+        assert_eq!(begun.age_ms(moment(12_000, 502_900)), Some(2_900), "the greater one counts");
+        assert_eq!(begun.age_ms(moment(12_900, 502_000)), Some(2_900));
+        assert_eq!(begun.age_ms(moment(10_500, 499_600)), Some(500));
+        for (counted, wall) in
+            [(12_000, 503_001), (12_000, 500_999), (13_001, 502_000), (9_999, 500_000), (11_000, 499_999)]
+        {
+            assert_eq!(begun.age_ms(moment(counted, wall)), None, "{counted} {wall}");
+        }
+    }
+
+    #[test]
+    fn without_a_count_there_is_no_moment() {
+        struct Wall;
+        impl Clock for Wall {
+            fn now(&self) -> UnixMillis {
+                UnixMillis(1)
+            }
+        }
+        assert_eq!(Moment::now(&Wall), None);
+    }
 }

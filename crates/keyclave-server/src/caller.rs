@@ -13,7 +13,7 @@ use crate::origin::{Arrival, Origin};
 /// How long a call may take when the caller does not say.
 const CALL_MS_DEFAULT: u64 = 10_000;
 /// How long a call may take, whatever the caller says.
-pub(crate) const CALL_MS_MAX: u64 = 60_000;
+pub(crate) const CALL_MS_MAX: u64 = 75_000;
 /// Bytes of a credential that are looked at.
 const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
 

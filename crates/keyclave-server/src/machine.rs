@@ -18,6 +18,7 @@ use keyclave_node::world::{Clock, EntropySource};
 use keyclave_types::ids::ClusterId;
 use keyclave_types::member::NodePublicKey;
 use keyclave_types::time::UnixMillis;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 
@@ -82,6 +83,14 @@ impl Clock for SystemClock {
     fn now(&self) -> UnixMillis {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn counted_ms(&self) -> Option<u64> {
+        // Unlike CLOCK_MONOTONIC it goes on while the machine is suspended.
+        let since_boot = clock_gettime(ClockId::Boottime);
+        let (seconds, nanos) =
+            (u64::try_from(since_boot.tv_sec).ok()?, u64::try_from(since_boot.tv_nsec).ok()?);
+        seconds.checked_mul(1_000)?.checked_add(nanos / 1_000_000)
     }
 }
 

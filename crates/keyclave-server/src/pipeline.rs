@@ -66,6 +66,13 @@ pub(crate) enum Found<A> {
     Answer(A),
     /// A no.
     Refused(Refusal),
+    /// Either, about keys whose owners let it rest on a confirmation that began at most so long ago.
+    Within {
+        /// The answer or the no.
+        answer: Result<A, Refusal>,
+        /// How long ago.
+        staleness_max_ms: u64,
+    },
     /// A no that is about the request itself.
     Invalid(Status),
     /// A block of uses is missing.
@@ -175,11 +182,11 @@ impl<H: Host> Pipeline<H> {
         let mut entropy = self.entropy();
         let question = |serving: &Serving<H>, view: &View, permit: &Permit| {
             let now = serving.now(view);
-            let Computed { outcome, reads, .. } =
+            let Computed { outcome, reads, staleness_max_ms } =
                 compute(view, permit, read, now, serving.uses(), &mut entropy);
             let found = match outcome {
-                Outcome::Answer(answer) => Found::Answer(answer),
-                Outcome::Refused(refusal) => Found::Refused(refusal),
+                Outcome::Answer(answer) => Found::Within { answer: Ok(answer), staleness_max_ms },
+                Outcome::Refused(refusal) => Found::Within { answer: Err(refusal), staleness_max_ms },
                 Outcome::NeedBlock(need) => Found::Need(need),
             };
             (found, reads)
@@ -314,6 +321,7 @@ impl<H: Host> Pipeline<H> {
                 }
                 Err(Refused { refusal, reads }) => (Found::Refused(refusal), reads),
             };
+            let mut staleness_max_ms = 0;
             let outcome = match found {
                 Found::Need(need) => {
                     in_time(caller, serving.reserve(need, caller.deadline)).await?;
@@ -328,12 +336,26 @@ impl<H: Host> Pipeline<H> {
                 }
                 Found::Answer(answer) => Ok(answer),
                 Found::Refused(refusal) => Err(Failure::Refused(refusal)),
+                Found::Within { answer, staleness_max_ms: allowed } => {
+                    staleness_max_ms = allowed;
+                    answer.map_err(Failure::Refused)
+                }
                 Found::Invalid(status) => Err(Failure::Elsewhere(status)),
             };
-            let stands = in_time(caller, serving.stands(&reads, confirming));
-            let (stands, recorded) =
+            let still = serving.stands_still(&reads, staleness_max_ms)?;
+            let stands = async {
+                match still {
+                    Some(position) => Ok(Some(position)),
+                    None => in_time(caller, serving.stands(&reads, confirming)).await,
+                }
+            };
+            let (mut stands, recorded) =
                 tokio::join!(stands, self.record_outcome(member, recording, outcome.as_ref().err()));
             let recorded = recorded.map_err(Unanswered::OnRecord)?;
+            if still.is_some() {
+                // The disk may have taken its time: what leaves is no older than its owner allows.
+                stands = serving.stands_still(&reads, staleness_max_ms);
+            }
             if let Ok(Some(position)) = stands {
                 let outcome = outcome.map(|answer| (answer, position));
                 return outcome.map_err(|no| Unanswered::OnRecord(no.to_status(Some(position))));

@@ -20,6 +20,8 @@ mod update_key;
 
 use keyclave_crypto::entropy::Entropy;
 use keyclave_policy::{Action, Permit};
+use keyclave_types::ids::RecordId;
+use keyclave_types::position::Revision;
 use keyclave_types::request::{Write, WriteAnswer, WriteKind};
 use keyclave_types::transaction::Transaction;
 
@@ -40,7 +42,21 @@ pub enum Decision<A> {
         answer: A,
         /// What it rests on.
         reads: ReadSet,
+        /// What must have been known for a while before that.
+        settles: Option<Settling>,
     },
+}
+
+/// A state that may be acknowledged only once it has been known for so long: what may still rest on an older
+/// confirmation ends meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settling {
+    /// Which record.
+    pub record: RecordId,
+    /// Which state of it.
+    pub revision: Revision,
+    /// For how long.
+    pub ms: u64,
 }
 
 /// A transaction, and what to answer once it has committed.
@@ -50,8 +66,8 @@ pub struct Proposal<A> {
     pub transaction: Transaction,
     /// What to answer.
     pub answer: A,
-    /// How long to wait between commit and answer: what may still rest on an older confirmation ends meanwhile.
-    pub acknowledge_after_ms: u64,
+    /// What must have been known for a while before that.
+    pub settles: Option<Settling>,
 }
 
 /// Decides one write: what was answered before is answered again; anything else takes a transaction that also
@@ -71,6 +87,9 @@ pub fn decide(
         draft.reader.standing(permit.principal(), occasion.now)?;
         let digest = earlier::digest(permit.principal(), &write.change);
         if let Some(answer) = earlier::answer(draft, write.request_id, &digest)? {
+            if let WriteKind::UpdateKey { name, .. } = &write.change {
+                update_key::settle(draft, name);
+            }
             return Ok(answer);
         }
         let answer = change(draft, &write.change)?;

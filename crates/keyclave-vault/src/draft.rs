@@ -15,7 +15,7 @@ use keyclave_types::time::UnixMillis;
 use keyclave_types::transaction::{Change, Transaction};
 use zeroize::Zeroizing;
 
-use crate::decide::{Decision, Proposal};
+use crate::decide::{Decision, Proposal, Settling};
 use crate::occasion::Occasion;
 use crate::reader::Reader;
 use crate::records::{Body, RecordKind, RecordName};
@@ -27,7 +27,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) occasion: &'a Occasion,
     pub(crate) entropy: &'a mut Entropy,
     changes: BTreeMap<RecordId, Change>,
-    acknowledge_after_ms: u64,
+    settles: Option<Settling>,
 }
 
 impl<'a> Draft<'a> {
@@ -39,25 +39,25 @@ impl<'a> Draft<'a> {
         by: impl FnOnce(&mut Self) -> Result<A, Refusal>,
     ) -> Result<Decision<A>, Refused> {
         let reader = Reader::new(view);
-        let mut draft = Self { reader, occasion, entropy, changes: BTreeMap::new(), acknowledge_after_ms: 0 };
+        let mut draft = Self { reader, occasion, entropy, changes: BTreeMap::new(), settles: None };
         let outcome = by(&mut draft);
         draft.conclude(outcome)
     }
 
     fn conclude<A>(self, outcome: Result<A, Refusal>) -> Result<Decision<A>, Refused> {
-        let (changes, acknowledge_after_ms) = (self.changes, self.acknowledge_after_ms);
+        let (changes, settles) = (self.changes, self.settles);
         let reads = self.reader.into_reads();
         let answer = match outcome {
             Ok(answer) => answer,
             Err(refusal) => return Err(Refused { refusal, reads }),
         };
         if changes.is_empty() {
-            return Ok(Decision::Standing { answer, reads });
+            return Ok(Decision::Standing { answer, reads, settles });
         }
         let expects = reads.records.clone();
         let transaction = Transaction { decided_under: self.occasion.leader, expects, changes };
         match too_large(&transaction) {
-            None => Ok(Decision::Propose(Proposal { transaction, answer, acknowledge_after_ms })),
+            None => Ok(Decision::Propose(Proposal { transaction, answer, settles })),
             Some(refusal) => Err(Refused { refusal, reads }),
         }
     }
@@ -71,8 +71,9 @@ impl<'a> Draft<'a> {
         !self.changes.is_empty()
     }
 
-    pub(crate) fn acknowledge_after(&mut self, ms: u64) {
-        self.acknowledge_after_ms = self.acknowledge_after_ms.max(ms);
+    /// What is decided may be acknowledged only once this has been known for a while.
+    pub(crate) fn settle(&mut self, settling: Settling) {
+        self.settles = Some(settling);
     }
 
     pub(crate) fn put<T: Body>(&mut self, body: &T) -> (RecordId, Revision) {

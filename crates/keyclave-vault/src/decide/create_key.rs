@@ -33,6 +33,7 @@ pub(super) fn create_key(
         oldest: Version::FIRST,
         newest: Version::FIRST,
         newest_created_at: now,
+        staleness_before_ms: 0,
     };
     let version = draft.put_version(&meta, Version::FIRST, VersionOrigin::Created)?;
     draft.put(&meta);

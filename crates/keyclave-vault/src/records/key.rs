@@ -39,10 +39,13 @@ pub struct KeyMeta {
     pub newest: Version,
     /// When that was made.
     pub newest_created_at: UnixMillis,
+    /// The largest staleness that was ever lowered. Never reset: whoever acknowledges the rules anew waits for it, unless
+    /// it has itself known them for that long.
+    pub staleness_before_ms: u64,
 }
 
 impl Stored for KeyMeta {
-    const FORMAT: u8 = 1;
+    const FORMAT: u8 = 2;
 }
 
 impl Body for KeyMeta {

@@ -32,8 +32,9 @@ fn golden_bytes_of_keys_stay() {
         oldest: version(3),
         newest: version(4),
         newest_created_at: UnixMillis(5),
+        staleness_before_ms: 6,
     };
-    golden(&meta, "0103612f62aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa01010101fbea600000000102030405");
+    golden(&meta, "0203612f62aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa01010101fbea60000000010203040506");
     let entry = VersionMeta {
         state: VersionState::Destroyed,
         created_at: UnixMillis(1),

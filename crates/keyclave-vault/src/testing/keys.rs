@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use keyclave_types::key::{Algorithm, KeyRules, KeyState, VersionOrigin, VersionState};
-use keyclave_types::request::{Read, WriteKind};
+use keyclave_types::request::{Decrypt, DecryptItem, Encrypt, Read, WriteKind};
 use keyclave_types::time::UnixMillis;
 
 use super::*;
@@ -44,11 +44,77 @@ fn lowering_the_staleness_is_acknowledged_after_the_old_bound() {
     ledger.create("a", Algorithm::Xaes256Gcm, stale(30_000));
     let update = |rules| WriteKind::UpdateKey { name: name("a"), rules };
     let raised = ledger.propose(update(stale(60_000)));
-    assert_eq!(raised.acknowledge_after_ms, 0);
+    assert_eq!(raised.settles, None);
     ledger.apply(&raised.transaction);
-    assert_eq!(ledger.propose(update(stale(0))).acknowledge_after_ms, 60_000);
+    assert_eq!(ledger.propose(update(stale(0))).settles.unwrap().ms, 60_000);
     let read = Read::GetKey { name: name("a") };
     assert_eq!(ledger.read_as(&ledger.root.clone(), &read).staleness_max_ms, 60_000);
+}
+
+#[test]
+fn lowering_the_staleness_again_or_repeating_it_waits_for_the_largest_bound_that_may_be_in_use() {
+    let mut ledger = Ledger::founded();
+    let root = ledger.root.clone();
+    let rules = |staleness_max_ms| KeyRules { staleness_max_ms, ..KeyRules::default() };
+    let update = |ms| WriteKind::UpdateKey { name: name("a"), rules: rules(ms) };
+    ledger.create("a", Algorithm::Xaes256Gcm, rules(60_000));
+    let lowering = ledger.request(update(30_000));
+    let Ok(Decision::Propose(lowered)) = ledger.decide_as(&root, &lowering) else { panic!("no proposal") };
+    let settling = lowered.settles.unwrap();
+    assert_eq!(settling.ms, 60_000);
+    ledger.apply(&lowered.transaction);
+    // The same request again, and another one for the same rules: of the same state, as long.
+    let again = ledger.request(update(30_000));
+    for write in [lowering, again] {
+        let Ok(Decision::Standing { settles, .. }) = ledger.decide_as(&root, &write) else {
+            panic!("no answer")
+        };
+        assert_eq!(settles, Some(settling));
+    }
+    // Lowered further at once: a node may still use the first bound.
+    assert_eq!(ledger.propose(update(10_000)).settles.unwrap().ms, 60_000);
+    // Nothing waits where nothing was lowered.
+    let raised = ledger.propose(update(60_000));
+    assert_eq!(raised.settles, None);
+    let other = ledger.propose(WriteKind::RotateKey { name: name("a") });
+    assert_eq!(other.settles, None);
+}
+
+#[test]
+fn an_answer_may_be_as_old_as_the_strictest_key_in_it_allows_and_without_a_key_not_at_all() {
+    let mut ledger = Ledger::founded();
+    let root = ledger.root.clone();
+    for (key, staleness_max_ms) in [("long", 60_000), ("short", 10_000), ("never", 0)] {
+        let rules = KeyRules { staleness_max_ms, ..KeyRules::default() };
+        ledger.create(key, Algorithm::Xaes256Gcm, rules);
+    }
+    let made = |ledger: &mut Ledger, key: &str| ledger.encrypt(key, b"x").unwrap();
+    let [long, short, never] = ["long", "short", "never"].map(|key| made(&mut ledger, key));
+    let unknown = {
+        let mut other = Ledger::founded();
+        other.create_plain("elsewhere");
+        other.encrypt("elsewhere", b"x").unwrap()
+    };
+    let mut allowed = |ciphertexts: &[&Vec<u8>]| {
+        let item = |ciphertext: &&Vec<u8>| DecryptItem {
+            ciphertext: (*ciphertext).clone(),
+            associated_data: vec![],
+        };
+        let items = ciphertexts.iter().map(item).collect();
+        ledger.read_as(&root, &Read::Decrypt(Decrypt { name: None, items })).staleness_max_ms
+    };
+    assert_eq!(allowed(&[&long]), 60_000);
+    assert_eq!(allowed(&[&long, &short]), 10_000);
+    assert_eq!(allowed(&[&short, &long]), 10_000);
+    assert_eq!(allowed(&[&long, &never, &short]), 0);
+    assert_eq!(allowed(&[&long, &unknown]), 0);
+    for read in [Read::ListTokens, Read::GetKey { name: name("unknown") }] {
+        assert_eq!(ledger.read_as(&root, &read).staleness_max_ms, 0);
+    }
+    // A refusal about a key may be as old as its answers.
+    ledger.write(WriteKind::SetEnabled { name: name("short"), version: None, enabled: false }).unwrap();
+    let encrypt = Encrypt { name: name("short"), version: None, items: vec![] };
+    assert_eq!(ledger.read_as(&root, &Read::Encrypt(encrypt)).staleness_max_ms, 10_000);
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(crate) struct RulesArguments {
     /// No encryption from this moment on, RFC 3339.
     #[arg(long, value_name = "TIME")]
     pub(crate) encrypt_until: Option<UnixMillis>,
-    /// Answers may rest on a confirmation this old, at most 60s.
+    /// Answers may rest on a confirmation this old, at most 60s. Lowering it takes as long as the old bound.
     #[arg(long, value_name = "SPAN")]
     pub(crate) staleness_max: Option<Span>,
 }
