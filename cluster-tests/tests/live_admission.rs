@@ -1,7 +1,12 @@
 //! Who gets in and who stays out, among real processes: the policy `members`, a node that is sealed while it is cut off,
 //! and clusters that are founded at the same time.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Keys whose owners allow answers from an older confirmation, among real processes: they are served by a node that is
 //! cut off, for as long as that was allowed and no longer.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::time::Duration;
 
