@@ -130,6 +130,7 @@ fn advice(reason: Reason) -> &'static str {
         | Reason::PlaintextMax
         | Reason::AssociatedDataMax
         | Reason::RequestMax
+        | Reason::MessageMax
         | Reason::TransactionMax
         | Reason::RequestIdReused
         | Reason::VersionDestroyed

@@ -89,6 +89,7 @@ fn of_reason(reason: Reason) -> Verdict {
         | Reason::PlaintextMax
         | Reason::AssociatedDataMax
         | Reason::RequestMax
+        | Reason::MessageMax
         | Reason::TransactionMax
         | Reason::RequestIdReused
         | Reason::RequestIdOld
@@ -181,11 +182,12 @@ mod tests {
     fn only_what_a_node_says_of_itself_is_asked_elsewhere() {
         for reason in Reason::ALL {
             let again = matches!(verdict(&status(*reason, "", BTreeMap::new())), Verdict::Again { .. });
-            let about_the_node = matches!(
-                reason.code(),
-                Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted
-            ) && !matches!(reason, Reason::BackOff | Reason::RequestIdOld)
-                || *reason == Reason::NotInitialized;
+            let about_the_node =
+                matches!(
+                    reason.code(),
+                    Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted
+                ) && !matches!(reason, Reason::BackOff | Reason::RequestIdOld | Reason::MessageMax)
+                    || *reason == Reason::NotInitialized;
             assert_eq!(again, about_the_node, "{reason}");
         }
     }

@@ -86,6 +86,8 @@ reasons! {
     PlaintextMax = "PLAINTEXT_MAX" => InvalidArgument,
     /// One item's associated data is too large.
     AssociatedDataMax = "ASSOCIATED_DATA_MAX" => InvalidArgument,
+    /// The message has more bytes than one to this RPC may have, and was not read.
+    MessageMax = "MESSAGE_MAX" => ResourceExhausted,
     /// The whole request is too large.
     RequestMax = "REQUEST_MAX" => InvalidArgument,
     /// The change does not fit one transaction of the ledger.

@@ -14,11 +14,13 @@ use http::{Request, Response};
 use keyclave_node::failure::Failure;
 use keyclave_node::host::Host;
 use keyclave_policy::Action;
+use keyclave_proto::reason::Reason;
+use keyclave_proto::status::status;
 use keyclave_proto::{Rpc, answers_anyone, client_rpc};
 use keyclave_types::limits::MESSAGE_BYTES_MAX;
 use keyclave_vault::refusal::Refusal;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::budget::{Budget, Held, Limits, Party};
@@ -34,6 +36,8 @@ pub(crate) const SMALL_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Where the services of other crates lie.
 const HEALTH_SERVICE: &str = "/grpc.health.v1.Health/";
 const REFLECTION: &str = "/grpc.reflection.";
+/// How prost begins what it says of bytes that it cannot decode; a test over every RPC holds it.
+const NOT_DECODED: &str = "failed to decode Protobuf message";
 /// What stands before a message in a body.
 const FRAME_BYTES: usize = 5;
 
@@ -171,6 +175,7 @@ where
             match admission.admit(request, rpc).await {
                 Ok((request, held)) => {
                     let answer = inner.call(request).await?;
+                    let answer = in_our_words(answer);
                     measured.saw(answer.headers());
                     Ok(answer.map(|body| held.answer(body, measured)))
                 }
@@ -236,6 +241,21 @@ impl<H: Host> Admission<H> {
         // A view that is confirmed to know it may be a later one than the first; a token may end meanwhile.
         self.pipeline.party(caller).ok_or_else(|| Failure::Refused(Refusal::Unauthenticated).into_status())
     }
+}
+
+/// What the framework says of a message that it did not take, with the codes and reasons that we promise. Its own
+/// refusals are told by having no details, which each of ours has.
+fn in_our_words(answer: Response<Body>) -> Response<Body> {
+    let Some(said) = Status::from_header_map(answer.headers()) else { return answer };
+    let (reason, text) = match said.code() {
+        _ if !said.details().is_empty() => return answer,
+        Code::OutOfRange => (Reason::MessageMax, "the message is too large"),
+        Code::Internal if said.message().starts_with(NOT_DECODED) => {
+            (Reason::InvalidField, "the bytes are no message of this method")
+        }
+        _ => return answer,
+    };
+    status(reason, text, Default::default()).into_http()
 }
 
 fn bytes_max(rpc: Option<&Rpc>) -> usize {

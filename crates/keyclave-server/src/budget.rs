@@ -220,7 +220,7 @@ impl http_body::Body for Arriving {
         };
         if let Some(bytes) = frame.data_ref().map(Bytes::len) {
             let Some(left) = self.left.checked_sub(bytes) else {
-                let large = status(Reason::RequestMax, "the request is too large", BTreeMap::new());
+                let large = status(Reason::MessageMax, "the request is too large", BTreeMap::new());
                 return Poll::Ready(Some(Err(large)));
             };
             self.left = left;
@@ -384,7 +384,7 @@ mod tests {
     async fn a_body_over_its_limit_is_refused_before_it_is_all_there() {
         let held = Budget::new(LIMITS).begin(source(1), None, None).unwrap();
         let refused = receive(&held, 25, Sent { left: 1_000_000, ends: true }).await.unwrap_err();
-        assert_eq!(Details::of(&refused).known_reason(), Some(Reason::RequestMax));
+        assert_eq!(Details::of(&refused).known_reason(), Some(Reason::MessageMax));
     }
 
     #[tokio::test(start_paused = true)]
