@@ -188,6 +188,49 @@ pub enum Event {
         /// The clock when it was described.
         now_ms: u64,
     },
+    /// A lying member sent something that nobody may believe.
+    Forged {
+        /// Which node lies.
+        node: u64,
+        /// To which member.
+        to: u64,
+        /// What it sent.
+        what: String,
+        /// Whether it was taken for true.
+        believed: bool,
+        /// Hash of the entry in it, if there was one.
+        hash: Option<String>,
+    },
+    /// A node's disk was put back to what it held earlier.
+    RolledBack {
+        /// Which node.
+        node: u64,
+        /// The last index of its log before.
+        from: u64,
+        /// The last index of its log afterwards.
+        to: u64,
+        /// The node that led from the earlier moment on, if it was one and the same.
+        seen_by: Option<u64>,
+    },
+    /// A node that lied, or whose disk was put back, was taken out for good.
+    CastOut {
+        /// Which node.
+        node: u64,
+    },
+    /// How many vote, as a leader has applied it.
+    Voters {
+        /// Which leader.
+        node: u64,
+        /// How many.
+        count: u64,
+    },
+    /// An operator has come back from an errand.
+    Errand {
+        /// What it was.
+        what: String,
+        /// Whether the cluster said that it is done.
+        done: bool,
+    },
     /// A node came up.
     Started {
         /// Which node.

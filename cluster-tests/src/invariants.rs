@@ -3,12 +3,14 @@
 
 pub mod acknowledged_writes;
 pub mod election_safety;
+pub mod forgeries;
 pub mod healed;
 pub mod keys;
 pub mod linearizable;
 pub mod log_matching;
 pub mod register;
 pub mod revisions_grow;
+pub mod rolled_back;
 pub mod rotations;
 pub mod state_digests;
 
@@ -46,6 +48,8 @@ pub const WHOLE: &[(&str, Invariant)] = &[
     ("state_digests", state_digests::check),
     ("keys_linearizable", keys::check),
     ("rotations", rotations::check),
+    ("forgeries", forgeries::check),
+    ("rolled_back", rolled_back::check),
     ("healed", healed::check),
 ];
 
@@ -57,5 +61,7 @@ pub const ALL: &[(&str, Invariant)] = &[
     ("acknowledged_writes", acknowledged_writes::check),
     ("revisions_grow", revisions_grow::check),
     ("linearizable", register::check),
+    ("forgeries", forgeries::check),
+    ("rolled_back", rolled_back::check),
     ("healed", healed::check),
 ];

@@ -17,9 +17,11 @@ pub mod client;
 
 pub mod whole;
 
-pub mod start;
+pub mod forger;
 
-pub mod door;
+pub mod forged;
+
+pub mod start;
 
 pub mod identity;
 

@@ -5,27 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Verdict;
-use super::linearizable::{self, Found, Model, Operation};
+use super::linearizable::{self, Model, Operation, answers};
 use crate::history::{Act, Answer, Event, Key, KeyAct, KeyAnswer, Recorded};
-
-/// Steps of the search per key before it gives up.
-const STEPS_MAX: u64 = 20_000_000;
 
 /// Judges every key that at least one answer speaks of.
 pub fn check(history: &[Recorded]) -> Verdict {
-    let (mut judged, mut breaches, mut gave_up) = (0, Vec::new(), false);
-    for (key, operations) in by_key(history) {
-        judged += operations.iter().filter(|operation| operation.returned.is_some()).count();
-        match linearizable::check(&Life, &operations, STEPS_MAX) {
-            Found::Order => {}
-            Found::NoOrder => breaches.push(format!("no order explains the answers about key {key}")),
-            Found::GaveUp => gave_up = true,
-        }
-    }
-    match Verdict::of(judged, breaches) {
-        Verdict::Held if gave_up => Verdict::Unknown("the search for an order was given up"),
-        verdict => verdict,
-    }
+    linearizable::judge(&Life, &by_key(history), "key")
 }
 
 /// One key.
@@ -110,14 +95,7 @@ fn ask(state: Option<&Now>, act: KeyAct) -> (Option<Now>, Vec<KeyAnswer>) {
 }
 
 fn by_key(history: &[Recorded]) -> BTreeMap<Key, Vec<Operation<KeyAct, KeyAnswer>>> {
-    let answers: BTreeMap<u64, (usize, &Answer)> = history
-        .iter()
-        .enumerate()
-        .filter_map(|(moment, recorded)| match &recorded.event {
-            Event::Answered { operation, answer } => Some((*operation, (moment, answer))),
-            _ => None,
-        })
-        .collect();
+    let answers = answers(history);
     let mut keys: BTreeMap<Key, Vec<Operation<KeyAct, KeyAnswer>>> = BTreeMap::new();
     for (called, recorded) in history.iter().enumerate() {
         let Event::Invoked { operation, act: Act::Key { key, act }, .. } = &recorded.event else { continue };

@@ -4,8 +4,43 @@
 //! Called by the models beside it. It gives up after a number of steps instead of a time, so that its verdict is
 //! the same on every machine; giving up is unknown, not passed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
+
+use super::Verdict;
+use crate::history::{Answer, Event, Key, Recorded};
+
+/// Steps of the search per key before it gives up; a run needs some thousands.
+const STEPS_MAX: u64 = 20_000_000;
+
+/// What was done with one key.
+pub type Operations<M> = Vec<Operation<<M as Model>::Input, <M as Model>::Output>>;
+
+/// Judges every key by its own operations, which linearizability allows: `subject` is what a key is a key of.
+pub fn judge<M: Model>(model: &M, keys: &BTreeMap<Key, Operations<M>>, subject: &str) -> Verdict {
+    let (mut judged, mut breaches, mut gave_up) = (0, Vec::new(), false);
+    for (key, operations) in keys {
+        judged += operations.iter().filter(|operation| operation.returned.is_some()).count();
+        match check(model, operations, STEPS_MAX) {
+            Found::Order => {}
+            Found::NoOrder => breaches.push(format!("no order explains the answers about {subject} {key}")),
+            Found::GaveUp => gave_up = true,
+        }
+    }
+    match Verdict::of(judged, breaches) {
+        Verdict::Held if gave_up => Verdict::Unknown("the search for an order was given up"),
+        verdict => verdict,
+    }
+}
+
+/// Every answer with its moment, by the act that it answers.
+pub fn answers(history: &[Recorded]) -> BTreeMap<u64, (usize, &Answer)> {
+    let answered = history.iter().enumerate().filter_map(|(moment, recorded)| match &recorded.event {
+        Event::Answered { operation, answer } => Some((*operation, (moment, answer))),
+        _ => None,
+    });
+    answered.collect()
+}
 
 /// A sequential object.
 pub trait Model {

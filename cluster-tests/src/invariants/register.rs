@@ -4,27 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::Verdict;
-use super::linearizable::{self, Found, Model, Operation};
+use super::linearizable::{self, Model, Operation, answers};
 use crate::history::{Act, Answer, Event, Held, Key, Recorded};
-
-/// Steps of the search per record before it gives up; a run needs some thousands.
-const STEPS_MAX: u64 = 20_000_000;
 
 /// Judges every record that at least one answer speaks of.
 pub fn check(history: &[Recorded]) -> Verdict {
-    let (mut judged, mut breaches, mut gave_up) = (0, Vec::new(), false);
-    for (key, operations) in by_key(history) {
-        judged += operations.iter().filter(|operation| operation.returned.is_some()).count();
-        match linearizable::check(&Register, &operations, STEPS_MAX) {
-            Found::Order => {}
-            Found::NoOrder => breaches.push(format!("no order explains the answers about record {key}")),
-            Found::GaveUp => gave_up = true,
-        }
-    }
-    match Verdict::of(judged, breaches) {
-        Verdict::Held if gave_up => Verdict::Unknown("the search for an order was given up"),
-        verdict => verdict,
-    }
+    linearizable::judge(&Register, &by_key(history), "record")
 }
 
 /// One record.
@@ -92,14 +77,7 @@ fn made(
 
 /// The acts on each record with what was said about it; acts that surely did nothing are left out.
 fn by_key(history: &[Recorded]) -> BTreeMap<Key, Vec<Operation<Ask, Say>>> {
-    let answers: BTreeMap<u64, (usize, &Answer)> = history
-        .iter()
-        .enumerate()
-        .filter_map(|(moment, recorded)| match &recorded.event {
-            Event::Answered { operation, answer } => Some((*operation, (moment, answer))),
-            _ => None,
-        })
-        .collect();
+    let answers = answers(history);
     let mut keys: BTreeMap<Key, Vec<Operation<Ask, Say>>> = BTreeMap::new();
     for (called, recorded) in history.iter().enumerate() {
         let Event::Invoked { operation, act, .. } = &recorded.event else { continue };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyclave_cluster::cluster::Cluster;
+use keyclave_cluster::members::Role;
 use keyclave_ledger::disk::{Area, Disk};
 use keyclave_ledger::ledger::Ledger;
 use keyclave_ledger::log_store::LogStore;
@@ -15,8 +16,8 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::dice::Dice;
 use super::disk::MemoryDisk;
-use super::door::Door;
-use super::identity::{SimKeys, local, member};
+use super::forger::{self, Known};
+use super::identity::{self, PEER_PORT, SimKeys, address, local, member};
 use super::members::Members;
 use super::net::Net;
 use super::records;
@@ -39,6 +40,14 @@ pub async fn run(world: World, number: u64) -> turmoil::Result {
     let Some(node) = world.node(number) else { return Ok(()) };
     while !node.is_active() {
         tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+    }
+    if let Some(member) = NodeId::new(number).filter(|_| node.lies()) {
+        let known = (1..=world.setup.nodes + SPARES).filter_map(|other| {
+            Some((NodeId::new(other)?, (identity::member(other), address(other, PEER_PORT)?)))
+        });
+        let why = forger::run(&world, node, local(member), Known(known.collect())).await;
+        world.record(Event::Stopped { node: number, why });
+        return std::future::pending().await;
     }
     let process = node.start();
     world.record(Event::Started { node: number });
@@ -82,7 +91,7 @@ impl<'a> Process<'a> {
         };
         let cluster = start(parts).await.map_err(told)?;
         directory.follow(cluster.clone());
-        net.serve(Arc::new(Door(cluster.clone()))).await.map_err(told)?;
+        net.serve(Arc::new(cluster.clone())).await.map_err(told)?;
         let process = Self { world: world.clone(), node, cluster, ledger, keys, net };
         process.start_clients(seed);
         Ok(process)
@@ -136,6 +145,13 @@ impl<'a> Process<'a> {
             self.node.set_members(members.clone());
             seen.members = members;
         }
+        let applied_members = self.cluster.applied_members();
+        let voters = applied_members.values().filter(|(_, role)| *role == Role::Voter).count();
+        if leads && voters != seen.voters {
+            seen.voters = voters;
+            let count = u64::try_from(voters).unwrap_or(u64::MAX);
+            self.world.record(Event::Voters { node, count });
+        }
         let applied = self.ledger.applied();
         self.node.set_applied(applied.index);
         if applied.index != seen.applied {
@@ -178,6 +194,7 @@ impl<'a> Process<'a> {
 struct Seen {
     leading: Option<u64>,
     members: BTreeSet<u64>,
+    voters: usize,
     applied: u64,
 }
 

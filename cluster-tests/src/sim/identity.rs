@@ -12,7 +12,7 @@ use keyclave_cluster::transport::directory::LocalNode;
 use keyclave_cluster::transport::proof::{PeerKeys, Removal, Transcript};
 use keyclave_cluster::transport::wire::Exporter;
 use keyclave_types::ids::{ClusterId, Incarnation, NodeId};
-use keyclave_types::member::{Member, NodePublicKey};
+use keyclave_types::member::{HostPort, Member, NodePublicKey};
 use keyclave_types::position::Generation;
 
 /// Where every node listens for its peers.
@@ -30,6 +30,11 @@ pub fn writer() -> PublicKey {
 /// A node's name in the simulated network.
 pub fn name(number: u64) -> String {
     format!("n{number}")
+}
+
+/// Where a node is reached on a port.
+pub fn address(number: u64, port: u16) -> Option<HostPort> {
+    format!("{}:{port}", name(number)).parse().ok()
 }
 
 /// What membership says of a node.

@@ -8,7 +8,7 @@ use keyclave_types::ids::NodeId;
 use keyclave_types::member::{HostPort, Member, NodePublicKey};
 
 use super::disk::MemoryDisk;
-use super::identity::{PEER_PORT, member, name};
+use super::identity::{PEER_PORT, address, member};
 
 /// The directory of one process.
 pub struct Members(KnownMembers<MemoryDisk>);
@@ -44,7 +44,7 @@ impl Directory for Members {
     }
 
     fn address(&self, node: NodeId) -> Option<HostPort> {
-        format!("{}:{PEER_PORT}", name(node.get())).parse().ok()
+        address(node.get(), PEER_PORT)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One process's end of the peer network: the product's transport over the simulated network's plain TCP.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use keyclave_cluster::transport::connection::Connections;
@@ -13,6 +14,7 @@ use keyclave_cluster::transport::proof::PeerKeys;
 use keyclave_cluster::transport::raft_service::{RaftHandler, add_raft_services};
 use keyclave_cluster::transport::serve::serve_peers;
 use keyclave_types::time::UnixMillis;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use turmoil::net::{TcpListener, TcpStream};
@@ -47,15 +49,22 @@ impl Net {
 
     /// Serves peers for as long as the process lives, and keeps keyed connections to them.
     pub async fn serve<H: RaftHandler>(&self, handler: Arc<H>) -> io::Result<()> {
+        self.serve_only(handler).await?;
+        let peers = self.peers.clone();
+        tokio::spawn(async move { peers.keep_keyed().await });
+        Ok(())
+    }
+
+    /// Serves peers, and keeps no connections to them.
+    pub async fn serve_only<H: RaftHandler>(&self, handler: Arc<H>) -> io::Result<()> {
         let listener = TcpListener::bind(("0.0.0.0", PEER_PORT)).await?;
-        let incoming = incoming(self.establish.clone(), accepted(listener), |_| ());
+        let arriving = accepted(listener).map(|arrived| arrived.map(|(stream, _)| stream));
+        let incoming = incoming(self.establish.clone(), arriving, |_| ());
         let mut routes = Routes::builder();
         add_raft_services(&mut routes, handler, Arc::new(clock));
         let gate = Gate::new(self.local, Arc::clone(&self.directory));
         let served =
             serve_peers(incoming, gate, routes.routes(), self.connections.clone(), std::future::pending());
-        let peers = self.peers.clone();
-        tokio::spawn(async move { peers.keep_keyed().await });
         tokio::spawn(served);
         Ok(())
     }
@@ -67,12 +76,11 @@ impl Net {
 }
 
 /// What arrives at a listener.
-pub fn accepted(listener: TcpListener) -> ReceiverStream<io::Result<TcpStream>> {
+pub fn accepted(listener: TcpListener) -> ReceiverStream<io::Result<(TcpStream, SocketAddr)>> {
     let (sender, receiver) = tokio::sync::mpsc::channel(16);
     tokio::spawn(async move {
         loop {
-            let stream = listener.accept().await.map(|(stream, _)| stream);
-            if sender.send(stream).await.is_err() {
+            if sender.send(listener.accept().await).await.is_err() {
                 return;
             }
         }

@@ -12,12 +12,15 @@ pub enum Planted {
     ReadWithoutConfirmation,
     /// A refusal is given from the node's own state without the leader's confirmation. Whole nodes only.
     RefusalWithoutConfirmation,
+    /// A rotation is proposed without what must stand for it. Whole nodes only.
+    RotationWithoutPrecondition,
 }
 
 /// A name that no bug has.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "no planted bug has this name; there are disk-without-sync, read-without-confirmation, refusal-without-confirmation"
+    "no planted bug has this name; there are disk-without-sync, read-without-confirmation, \
+     refusal-without-confirmation, rotation-without-precondition"
 )]
 pub struct UnknownPlanted;
 
@@ -29,6 +32,7 @@ impl FromStr for Planted {
             "disk-without-sync" => Ok(Self::DiskWithoutSync),
             "read-without-confirmation" => Ok(Self::ReadWithoutConfirmation),
             "refusal-without-confirmation" => Ok(Self::RefusalWithoutConfirmation),
+            "rotation-without-precondition" => Ok(Self::RotationWithoutPrecondition),
             _ => Err(UnknownPlanted),
         }
     }

@@ -32,6 +32,8 @@ pub struct Report {
     pub verdicts: BTreeMap<&'static str, String>,
 }
 
+/// A class that is not drawn but comes about.
+const THREE_FIVE_THREE: &str = "three-five-three";
 /// Breaches that are printed per invariant.
 const BREACHES_MAX: usize = 5;
 
@@ -80,17 +82,29 @@ fn told(verdict: Verdict) -> String {
 }
 
 fn faults(whole: bool, history: &[Recorded]) -> BTreeMap<String, u64> {
-    let mut faults: BTreeMap<String, u64> =
-        Fault::CLASSES.iter().map(|class| ((*class).to_owned(), 0)).collect();
-    if whole {
-        faults.insert("clock-jump".to_owned(), 0);
-    }
+    let more = if whole { Fault::WHOLE_CLASSES } else { &[] };
+    let classes = Fault::CLASSES.iter().chain(more).chain(&[THREE_FIVE_THREE]);
+    let mut faults: BTreeMap<String, u64> = classes.map(|class| ((*class).to_owned(), 0)).collect();
     for recorded in history {
         if let Event::Fault { class, .. } = &recorded.event {
             *faults.entry(class.clone()).or_default() += 1;
         }
     }
+    faults.insert(THREE_FIVE_THREE.to_owned(), there_and_back(history));
     faults
+}
+
+/// How often the voters were three, then five or more, and then three again, as some node applied it.
+fn there_and_back(history: &[Recorded]) -> u64 {
+    let (mut times, mut were_five) = (0, false);
+    for recorded in history {
+        match recorded.event {
+            Event::Voters { count: 5.., .. } => were_five = true,
+            Event::Voters { count: ..=3, .. } if were_five => (times, were_five) = (times + 1, false),
+            _ => {}
+        }
+    }
+    times
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! One run from its seed: makes a cluster, makes faults, ends them, waits until the cluster has healed, and reads
 //! what every node has at the end. The nodes themselves are in [`super::host`].
 
+mod outcasts;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -11,8 +13,9 @@ use super::host;
 use super::identity::name;
 use super::links::{LinkAct, LinkFault, Links};
 use super::schedule::{self, FAULTS_MS, Fault, Planned, WHOLE_FAULTS_MS, Whom};
-use super::whole::process;
-use super::world::{Command, Phase, Setup, World};
+use super::whole::operator::Errand;
+use super::whole::{callers, operator, process};
+use super::world::{Command, NodeState, Phase, Setup, World};
 use crate::history::{Event, Recorded, Recorder};
 
 /// When simulated time begins, in seconds since 1970: left to turmoil it would be the time of the real run.
@@ -29,6 +32,8 @@ const LEVEL_MS_MAX: u64 = 20_000;
 const MEMBERS_MIN: usize = 3;
 /// How long a process that had to stop stays away.
 const RESTART_MS: u64 = 500;
+/// How long a leader that is to be removed may take to hand over.
+const HAND_OVER_MS: u64 = 2_000;
 
 /// Runs a seed, writes its history as it happens, and gives it.
 pub fn run(setup: Setup, recorder: Recorder) -> Vec<Recorded> {
@@ -52,6 +57,7 @@ struct Driver {
     down: BTreeMap<u64, u64>,
     /// What ends later than it begins, apart from links and crashes.
     undo: Vec<(u64, Undo)>,
+    outcasts: outcasts::Outcasts,
     dice: Dice,
 }
 
@@ -60,6 +66,10 @@ enum Undo {
     Full(u64),
     Seal(u64),
     Clock(u64),
+    CastOut(u64),
+    Swap(u64, u64),
+    /// Not undone, but done when who leads has had time to hand over.
+    Remove(u64),
 }
 
 impl Driver {
@@ -83,8 +93,17 @@ impl Driver {
                 sim.host(node.name(), move || host::run(world.clone(), number));
             }
         }
+        if setup.whole {
+            for host in 0..callers::HOSTS {
+                let world = world.clone();
+                sim.host(callers::name(host), move || callers::run(world.clone(), host));
+            }
+            let world = world.clone();
+            sim.host(operator::NAME, move || operator::run(world.clone()));
+        }
         let dice = Dice::new(setup.seed, "driver");
-        Self { world, sim, links: Links::default(), down: BTreeMap::new(), undo: Vec::new(), dice }
+        let outcasts = outcasts::Outcasts::default();
+        Self { world, sim, links: Links::default(), down: BTreeMap::new(), undo: Vec::new(), outcasts, dice }
     }
 
     fn now_ms(&self) -> u64 {
@@ -111,6 +130,7 @@ impl Driver {
         for (_, undo) in over {
             self.undo(undo);
         }
+        self.tend_outcasts(now);
         let stopped: Vec<u64> =
             self.world.nodes().iter().filter(|node| node.has_stopped()).map(|node| node.number).collect();
         for node in stopped {
@@ -169,7 +189,8 @@ impl Driver {
             self.undo(undo);
         }
         let now = self.now_ms();
-        for at in self.down.values_mut() {
+        let out: Vec<u64> = self.down.keys().copied().filter(|node| self.is_out(*node)).collect();
+        for (_, at) in self.down.iter_mut().filter(|(node, _)| !out.contains(node)) {
             *at = (*at).min(now);
         }
         self.record(Event::FaultsEnded);
@@ -203,7 +224,15 @@ impl Driver {
         let until = self.now_ms() + planned.for_ms;
         let whom = match planned.fault {
             Fault::Grow => self.world.leader().and(self.world.spare()).map(|node| node.number),
-            Fault::Shrink { whom } => self.resolve(Whom::Node(whom)).filter(|node| self.can_go(*node)),
+            Fault::Shrink { whom } => self.resolve(whom).filter(|_| self.can_shrink()),
+            Fault::Forge { whom } | Fault::RollBack { whom } => {
+                self.resolve(whom).filter(|node| self.can_be_cast_out(*node))
+            }
+            Fault::Swap { one, other } => self
+                .resolve(Whom::Node(one))
+                .filter(|one| self.can_swap(*one, self.resolve(Whom::Node(other)))),
+            Fault::OperatorSeal { whom: Some(whom) } => self.resolve(whom),
+            Fault::OperatorSeal { whom: None } => Some(0),
             Fault::CutOff { whom }
             | Fault::CutOneWay { whom, .. }
             | Fault::Crash { whom }
@@ -220,6 +249,9 @@ impl Driver {
         };
         // A fault of somebody who is not there does not happen, and is not counted.
         let Some(node) = whom.filter(|node| !self.down.contains_key(node)) else { return };
+        if matches!(planned.fault, Fault::RollBack { .. }) && !self.roll_back(node) {
+            return;
+        }
         self.record(Event::Fault { class: planned.fault.class().to_owned(), node });
         self.make_fault(&planned.fault, node, until);
     }
@@ -239,17 +271,33 @@ impl Driver {
                 }
             }
             Fault::Overlap { .. } => self.overlap(node, until),
-            Fault::Grow => {
-                self.with_node(node, super::world::NodeState::activate);
-                self.tell_leader(Command::Add(node));
-            }
+            Fault::Grow => self.grow(node),
             Fault::Shrink { .. } => {
-                let id = self.world.node(node).map_or(node, super::world::NodeState::id);
-                self.tell_leader(Command::Remove(id));
+                let id = self.world.node(node).map_or(node, NodeState::id);
+                let leads = self.world.leader().is_some_and(|leader| leader.number == node);
+                if leads && !self.world.setup.whole {
+                    // What a whole leader does by itself before it goes.
+                    self.tell_leader(Command::HandOver);
+                    self.undo.push((self.now_ms() + HAND_OVER_MS, Undo::Remove(id)));
+                } else {
+                    self.operate(Errand::Remove(id), Command::Remove(id));
+                }
             }
+            Fault::Forge { .. } => {
+                self.replace_by_liar(node);
+                self.undo.push((until, Undo::CastOut(node)));
+            }
+            Fault::RollBack { .. } => self.undo.push((until, Undo::CastOut(node))),
+            Fault::Swap { other, .. } => {
+                if let Some(other) = self.resolve(Whom::Node(other)) {
+                    self.swap(node, other);
+                    self.undo.push((until, Undo::Swap(node, other)));
+                }
+            }
+            Fault::OperatorSeal { whom } => self.operator_seal(whom.map(|_| node), until),
             Fault::Crash { .. } => self.end_process(node, until, self.world.setup.seed.is_multiple_of(2)),
             Fault::PowerLoss => {
-                for number in self.active() {
+                for number in self.world.active() {
                     self.end_process(number, until, true);
                 }
             }
@@ -273,7 +321,7 @@ impl Driver {
                 self.with_node(node, |node| node.shelf.clock.jump(by_ms));
                 self.undo.push((until, Undo::Clock(node)));
             }
-            Fault::HandOver => self.tell_leader(Command::HandOver),
+            Fault::HandOver => self.operate(Errand::StepDown, Command::HandOver),
             Fault::Checkpoint => self.tell_leader(Command::Checkpoint),
         }
     }
@@ -282,6 +330,9 @@ impl Driver {
         match undo {
             Undo::Full(node) => self.with_node(node, |node| node.disk.set_full(false)),
             Undo::Clock(node) => self.with_node(node, |node| node.shelf.clock.set_right()),
+            Undo::CastOut(node) => self.cast_out(node),
+            Undo::Swap(one, other) => self.swap(one, other),
+            Undo::Remove(id) => self.operate(Errand::Remove(id), Command::Remove(id)),
             Undo::Seal(node) => self.with_node(node, |node| {
                 node.set_sealed(false);
                 node.tell(Command::Seal(false));
@@ -300,17 +351,48 @@ impl Driver {
         }
     }
 
-    /// Whether a member may be removed: it does not lead, and enough remain.
-    fn can_go(&self, node: u64) -> bool {
-        let leads = self.world.leader().is_none_or(|leader| leader.number == node);
-        !leads && self.world.members().len() > MEMBERS_MIN
+    /// Whether a member may be removed: enough remain.
+    fn can_shrink(&self) -> bool {
+        self.world.leader().is_some() && self.world.members().len() > MEMBERS_MIN
     }
 
-    fn active(&self) -> Vec<u64> {
-        self.world.nodes().iter().filter(|node| node.is_active()).map(|node| node.number).collect()
+    /// Whether two nodes may change disks: both are up, and neither is on its way out.
+    fn can_swap(&self, one: u64, other: Option<u64>) -> bool {
+        let free = |node: u64| !self.down.contains_key(&node) && !self.is_out(node);
+        other.is_some_and(|other| one != other && free(one) && free(other))
+            && !self.undo.iter().any(|(_, undo)| matches!(undo, Undo::Swap(..)))
     }
 
-    fn with_node(&self, number: u64, act: impl FnOnce(&super::world::NodeState)) {
+    /// Two machines are restarted with each other's disks: each data directory is at another address then.
+    fn swap(&mut self, one: u64, other: u64) {
+        let back = self.now_ms() + RESTART_MS;
+        for node in [one, other] {
+            self.end_process(node, back, true);
+        }
+        if let (Some(one), Some(other)) = (self.world.node(one), self.world.node(other)) {
+            one.swap_disks(other);
+        }
+    }
+
+    /// A fresh node takes part.
+    fn grow(&self, node: u64) {
+        self.with_node(node, NodeState::activate);
+        // A whole node asks by itself.
+        self.tell_leader(Command::Add(node));
+    }
+
+    /// The operator seals one node, or all; people bring their shares when the time is over.
+    fn operator_seal(&mut self, node: Option<u64>, until: u64) {
+        let sealed: Vec<u64> = node.map_or_else(|| self.world.active(), |node| vec![node]);
+        for number in sealed {
+            self.with_node(number, |node| node.set_sealed(true));
+            self.undo.push((until, Undo::Seal(number)));
+        }
+        let id = node.and_then(|node| self.world.node(node)).map(NodeState::id);
+        self.world.secrets.send(Errand::Seal(id));
+    }
+
+    fn with_node(&self, number: u64, act: impl FnOnce(&NodeState)) {
         if let Some(node) = self.world.node(number) {
             act(node);
         }
@@ -319,6 +401,15 @@ impl Driver {
     fn tell_leader(&self, command: Command) {
         if let Some(leader) = self.world.leader() {
             leader.tell(command);
+        }
+    }
+
+    /// Sends the operator where there is one; otherwise tells the leader itself.
+    fn operate(&self, errand: Errand, command: Command) {
+        if self.world.setup.whole {
+            self.world.secrets.send(errand);
+        } else {
+            self.tell_leader(command);
         }
     }
 
@@ -336,7 +427,7 @@ impl Driver {
     }
 
     fn cut_off(&mut self, node: u64, until: u64, out: bool, inward: bool) {
-        for other in self.active().into_iter().filter(|other| *other != node) {
+        for other in self.world.active().into_iter().filter(|other| *other != node) {
             if out {
                 self.links.add(until, LinkFault::Cut { from: node, to: other });
             }
@@ -353,7 +444,7 @@ impl Driver {
 
     /// Two halves that do not hear each other, both heard by the bridge.
     fn overlap(&mut self, bridge: u64, until: u64) {
-        let mut rest = self.active();
+        let mut rest = self.world.active();
         rest.retain(|node| *node != bridge);
         let (left, right) = rest.split_at(rest.len() / 2);
         for one in left {

@@ -75,10 +75,32 @@ pub enum Fault {
     },
     /// A fresh node joins and becomes a voter.
     Grow,
-    /// A member that does not lead is removed; its process goes on.
+    /// A member is removed, possibly the leader; its process goes on.
     Shrink {
         /// Which.
-        whom: u64,
+        whom: Whom,
+    },
+    /// A thief who has a member's disk and peer key, but not the keyring, lies in its place.
+    Forge {
+        /// Which.
+        whom: Whom,
+    },
+    /// A node's disk is put back to what it held some seconds ago.
+    RollBack {
+        /// Which.
+        whom: Whom,
+    },
+    /// Two machines get each other's disks, and later their own. Whole nodes only.
+    Swap {
+        /// One.
+        one: u64,
+        /// Other.
+        other: u64,
+    },
+    /// The operator seals a node, or all of them. Whole nodes only.
+    OperatorSeal {
+        /// Which, or all.
+        whom: Option<Whom>,
     },
     /// A node's wall clock jumps. Whole nodes only.
     ClockJump {
@@ -112,7 +134,13 @@ impl Fault {
             Self::DiskFull { .. } => "disk-full",
             Self::Seal { .. } => "seal",
             Self::Grow => "grow",
-            Self::Shrink { .. } => "shrink",
+            Self::Shrink { whom: Whom::Leader } => "shrink-leader",
+            Self::Shrink { whom: Whom::Node(_) } => "shrink",
+            Self::Forge { .. } => "forge",
+            Self::RollBack { .. } => "roll-back",
+            Self::Swap { .. } => "swap",
+            Self::OperatorSeal { whom: Some(_) } => "operator-seal",
+            Self::OperatorSeal { whom: None } => "operator-seal-all",
             Self::ClockJump { .. } => "clock-jump",
             Self::HandOver => "hand-over",
             Self::Checkpoint => "checkpoint",
@@ -137,9 +165,16 @@ impl Fault {
         "seal",
         "grow",
         "shrink",
+        "shrink-leader",
+        "forge",
+        "roll-back",
         "hand-over",
         "checkpoint",
     ];
+
+    /// The classes that only runs with whole nodes have.
+    pub const WHOLE_CLASSES: &'static [&'static str] =
+        &["clock-jump", "swap", "operator-seal", "operator-seal-all"];
 }
 
 /// A fault, its moment, and how long it lasts.
@@ -157,6 +192,8 @@ pub struct Planned {
 pub const FAULTS_MS: u64 = 40_000;
 /// The same with whole nodes: long enough for a rotation to fall due.
 pub const WHOLE_FAULTS_MS: u64 = 70_000;
+/// How long before the end of the faults the last rare one begins.
+const RARE_MS_MAX: u64 = 15_000;
 /// Longest rest between two faults.
 const REST_MS_MAX: u64 = 2_500;
 
@@ -172,6 +209,40 @@ pub fn draw(seed: u64, nodes: u64, whole: bool) -> Vec<Planned> {
         let fault = if whole && dice.one_in(12) { clock(&mut dice, nodes) } else { fault(&mut dice, nodes) };
         planned.push(Planned { at_ms, for_ms: duration(&mut dice, &fault), fault });
         at_ms += dice.between(50, 2 * rest_ms);
+    }
+    planned.extend(rare(seed, nodes, whole));
+    planned.sort_by_key(|planned| planned.at_ms);
+    planned
+}
+
+/// What some runs have and others do not: it changes too much to happen again and again.
+fn rare(seed: u64, nodes: u64, whole: bool) -> Vec<Planned> {
+    let mut dice = Dice::new(seed, "rare faults");
+    let last_ms = if whole { WHOLE_FAULTS_MS } else { FAULTS_MS } - RARE_MS_MAX;
+    let mut planned = Vec::new();
+    let mut once_in = |times: u64, faults: fn(Whom, u64, u64) -> Vec<(u64, Fault)>| {
+        let whom = if dice.one_in(2) { Whom::Leader } else { Whom::Node(dice.between(1, nodes + 1)) };
+        let (one, at_ms) = (dice.between(1, nodes + 1), dice.between(2_000, last_ms));
+        let other = 1 + (one - 1 + dice.between(1, nodes)) % nodes;
+        if !dice.one_in(times) {
+            return;
+        }
+        for (after_ms, fault) in faults(whom, one, other) {
+            planned.push(Planned { at_ms: at_ms + after_ms, for_ms: duration(&mut dice, &fault), fault });
+        }
+    };
+    once_in(3, |whom, _, _| vec![(0, Fault::Forge { whom })]);
+    once_in(3, |whom, _, _| vec![(0, Fault::RollBack { whom })]);
+    // From three to five and back, and whoever leads goes first.
+    once_in(2, |_, one, _| {
+        let (leader, member) =
+            (Fault::Shrink { whom: Whom::Leader }, Fault::Shrink { whom: Whom::Node(one) });
+        vec![(0, Fault::Grow), (1_500, Fault::Grow), (9_000, leader), (13_000, member)]
+    });
+    if whole {
+        once_in(3, |_, one, other| vec![(0, Fault::Swap { one, other })]);
+        once_in(2, |whom, _, _| vec![(0, Fault::OperatorSeal { whom: Some(whom) })]);
+        once_in(3, |_, _, _| vec![(0, Fault::OperatorSeal { whom: None })]);
     }
     planned
 }
@@ -203,7 +274,7 @@ fn fault(dice: &mut Dice, nodes: u64) -> Fault {
         20..22 => Fault::Seal { whom },
         22..24 => Fault::HandOver,
         24..26 => Fault::Grow,
-        26..28 => Fault::Shrink { whom: one },
+        26..28 => Fault::Shrink { whom: Whom::Node(one) },
         _ => Fault::Checkpoint,
     }
 }
@@ -221,7 +292,10 @@ fn duration(dice: &mut Dice, fault: &Fault) -> u64 {
         Fault::Hold { .. } => dice.between(200, 2_500),
         Fault::Crash { .. } | Fault::SyncError { .. } | Fault::DiskFull { .. } => dice.between(100, 4_000),
         Fault::PowerLoss => dice.between(100, 1_000),
-        Fault::LongOutage { .. } => dice.between(6_000, 12_000),
+        Fault::LongOutage { .. } | Fault::Forge { .. } => dice.between(6_000, 12_000),
+        Fault::RollBack { .. } => dice.between(4_000, 10_000),
+        Fault::Swap { .. } => dice.between(2_000, 8_000),
+        Fault::OperatorSeal { .. } => dice.between(2_000, 10_000),
         Fault::Seal { .. } | Fault::ClockJump { .. } => dice.between(1_000, 6_000),
         Fault::HandOver | Fault::Checkpoint | Fault::Grow | Fault::Shrink { .. } => 0,
     }
@@ -240,10 +314,13 @@ mod tests {
     }
 
     #[test]
-    fn every_class_is_drawn_within_a_hundred_seeds_and_is_listed() {
-        let drawn: BTreeSet<&str> =
-            (0..200).flat_map(|seed| draw(seed, 3, false)).map(|planned| planned.fault.class()).collect();
-        assert_eq!(drawn, Fault::CLASSES.iter().copied().collect());
+    fn every_class_is_drawn_within_two_hundred_seeds_and_is_listed() {
+        let drawn = |whole| -> BTreeSet<&str> {
+            (0..200).flat_map(|seed| draw(seed, 3, whole)).map(|planned| planned.fault.class()).collect()
+        };
+        assert_eq!(drawn(false), Fault::CLASSES.iter().copied().collect());
+        let all = Fault::CLASSES.iter().chain(Fault::WHOLE_CLASSES).copied().collect();
+        assert_eq!(drawn(true), all);
     }
 
     #[test]

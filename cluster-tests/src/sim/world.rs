@@ -16,7 +16,7 @@ use super::whole::secrets::Secrets;
 use crate::history::{Event, Recorder};
 
 /// Nodes that can join in the course of a run.
-pub const SPARES: u64 = 3;
+pub const SPARES: u64 = 6;
 
 /// What decides a run.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +90,7 @@ pub struct NodeState {
     members: Mutex<BTreeSet<u64>>,
     active: AtomicBool,
     sealed: AtomicBool,
+    lies: AtomicBool,
     stopped: AtomicBool,
     processes: AtomicU64,
 }
@@ -155,6 +156,11 @@ impl World {
         self.nodes.iter().filter(|node| node.is_active() && members.contains(&node.id())).collect()
     }
 
+    /// The numbers of those that take part.
+    pub fn active(&self) -> Vec<u64> {
+        self.nodes.iter().filter(|node| node.is_active()).map(|node| node.number).collect()
+    }
+
     /// A node that was never a member.
     pub fn spare(&self) -> Option<&NodeState> {
         self.nodes.iter().find(|node| !node.is_active())
@@ -203,6 +209,7 @@ impl NodeState {
             members: Mutex::default(),
             active: AtomicBool::new(false),
             sealed: AtomicBool::new(false),
+            lies: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             processes: AtomicU64::new(0),
         }
@@ -283,6 +290,16 @@ impl NodeState {
         self.sealed.store(sealed, Ordering::Relaxed);
     }
 
+    /// Whether a thief who has its disk runs in its place.
+    pub fn lies(&self) -> bool {
+        self.lies.load(Ordering::Relaxed)
+    }
+
+    /// Its next process is a thief's, or its own again.
+    pub fn set_lies(&self, lies: bool) {
+        self.lies.store(lies, Ordering::Relaxed);
+    }
+
     /// Its process cannot go on and asks to be ended.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
@@ -296,6 +313,14 @@ impl NodeState {
     /// Counts a process that starts, from 1.
     pub fn start(&self) -> u64 {
         self.processes.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// This machine gets the other's disk, and the other this one's. To be done while neither has a process.
+    pub fn swap_disks(&self, other: &Self) {
+        let (mine, theirs) = (self.disk.image(), other.disk.image());
+        self.disk.restore(theirs);
+        other.disk.restore(mine);
+        self.shelf.trail.swap(&other.shelf.trail);
     }
 
     /// Its process has ended, and with it whatever was not synced; with the power, its memory too.

@@ -75,6 +75,13 @@ impl MemoryFiles {
         self.disk().fault = fault;
     }
 
+    /// Changes contents with another disk, while nothing is open on either.
+    pub fn swap(&self, other: &Self) {
+        let mine = std::mem::take(&mut *self.disk());
+        let theirs = std::mem::replace(&mut *other.disk(), mine);
+        *self.disk() = theirs;
+    }
+
     /// A power cut: what was not synced is lost.
     pub fn cut_power(&self) {
         self.cut_power_keeping(|_, _| false);

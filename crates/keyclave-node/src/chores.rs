@@ -175,7 +175,8 @@ impl<H: Host> Member<H> {
         let carried = self.carry_through(me, deadline, |view, occasion, entropy| {
             let permit = keyclave_policy::decide(&Principal::Member(me), Action::RotateDue, Some(&work.name))
                 .map_err(|denied| Refused { refusal: denied.into(), reads: Default::default() })?;
-            rotation::decide_due(view, &permit, work, occasion, entropy)
+            let decision = rotation::decide_due(view, &permit, work, occasion, entropy)?;
+            Ok(self.decided(Action::RotateDue, decision))
         });
         match carried.await {
             Ok(settled) => {

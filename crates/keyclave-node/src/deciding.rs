@@ -2,6 +2,7 @@
 //! number of times. Refusals and already-so answers are confirmed before they leave, like any answer.
 
 use keyclave_crypto::entropy::Entropy;
+use keyclave_policy::Action;
 use keyclave_types::ids::NodeId;
 use keyclave_types::position::Position;
 use keyclave_types::transaction::TransactionOutcome;
@@ -73,6 +74,17 @@ impl<H: Host> Member<H> {
             }
         }
         Err(Failure::Contended)
+    }
+
+    /// A decision as the host lets it pass.
+    pub(crate) fn decided<A>(&self, action: Action, decision: Decision<A>) -> Decision<A> {
+        match decision {
+            Decision::Propose(proposal) => Decision::Propose(Proposal {
+                transaction: self.host.danger_decided(action, proposal.transaction),
+                ..proposal
+            }),
+            standing @ Decision::Standing { .. } => standing,
+        }
     }
 
     async fn propose<A>(

@@ -10,13 +10,24 @@ use keyclave_cluster::transport::directory::Directory;
 use keyclave_cluster::transport::wire::Wire;
 use keyclave_crypto::sign::SigningKey;
 use keyclave_ledger::disk::Disk;
+use keyclave_policy::Action;
 use keyclave_types::ids::ClusterId;
 use keyclave_types::threads::Threads;
+use keyclave_types::transaction::Transaction;
 
 /// Why the wire to peers cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[error("the wire to peers cannot be set up")]
 pub struct WireError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// What is about to leave a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leaving {
+    /// An answer.
+    Answer,
+    /// A refusal.
+    Refusal,
+}
 
 /// What a node runs on.
 pub trait Host: Send + Sync + 'static {
@@ -42,6 +53,17 @@ pub trait Host: Send + Sync + 'static {
     fn trail_files(&self) -> io::Result<Self::Files>;
     /// Runs work that waits for the disk.
     fn run_blocking(&self, work: Box<dyn FnOnce() + Send>);
+
+    /// Whether something leaves without the leader's confirmation: nothing does. Only a simulation that plants this
+    /// bug, to see that it is caught, overrides it; the walls hold that no room of the product does.
+    fn danger_unconfirmed(&self, _leaving: Leaving) -> bool {
+        false
+    }
+
+    /// What is proposed for `action`, as it was decided. To be overridden as little as the one above.
+    fn danger_decided(&self, _action: Action, decided: Transaction) -> Transaction {
+        decided
+    }
 }
 
 /// A host's threads, as the ledger's log and the trail want them.

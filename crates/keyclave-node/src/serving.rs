@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::confirmer::{Confirmed, Confirming};
 use crate::deciding::Settled;
 use crate::failure::Failure;
-use crate::host::Host;
+use crate::host::{Host, Leaving};
 use crate::member::Member;
 use crate::unsealed::Unsealed;
 use crate::world::Moment;
@@ -127,7 +127,15 @@ impl<H: Host> Serving<H> {
     }
 
     /// Whether what was computed over a view still stands at the confirmed index; the position to answer with, if so.
-    pub async fn stands(&self, reads: &ReadSet, confirming: Confirming) -> Result<Option<Position>, Failure> {
+    pub async fn stands(
+        &self,
+        reads: &ReadSet,
+        confirming: Confirming,
+        leaving: Leaving,
+    ) -> Result<Option<Position>, Failure> {
+        if self.member.host.danger_unconfirmed(leaving) {
+            return self.view().map(|view| Some(view.position()));
+        }
         let confirmed = confirming.confirmed().await?;
         if confirmed.generation != self.member.local.generation {
             return Err(Failure::OtherGeneration);
@@ -204,7 +212,8 @@ impl<H: Host> Serving<H> {
                         reads: authenticated.reads.clone(),
                     }
                 })?;
-            decide::decide(view, &permit, write, occasion, entropy)
+            let decision = decide::decide(view, &permit, write, occasion, entropy)?;
+            Ok(self.member.decided(action, decision))
         });
         let settled = settled.await?;
         Ok((settled, asked_by))

@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use keyclave_audit::files::TrailFiles;
+use keyclave_node::host::Host;
 use keyclave_node::node::Node;
-
-use crate::machine::Machine;
 
 /// The state of a process, in one word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +52,7 @@ impl Healths {
     }
 
     /// What `node` is.
-    pub(crate) fn of<F: TrailFiles>(node: &Node<Machine<F>>) -> Self {
+    pub(crate) fn of<H: Host>(node: &Node<H>) -> Self {
         let node = node.clone();
         Self::new(move || match node.member() {
             None => Health::Vacant,

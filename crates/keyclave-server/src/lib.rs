@@ -4,7 +4,8 @@
 //! - [`mod@pipeline`] and its second half [`mod@writing`] are the only places where request, permit, view,
 //!   confirmation and audit record meet.
 //! - Nothing is answered before its audit record is durable.
-//! - There is no listener without TLS but the operator's socket, which is a file of this user.
+//! - There is no listener without TLS but the operator's socket, which is a file of this user. What [`mod@danger`]
+//!   serves without it is the simulator's.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ pub mod probe;
 pub mod socket;
 pub mod telemetry;
 
+pub mod danger;
 pub mod pipeline;
 
 mod caller;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use keyclave_audit::record::{RecordDraft, Who};
 use keyclave_crypto::entropy::Entropy;
 use keyclave_node::failure::Failure;
-use keyclave_node::host::Host;
+use keyclave_node::host::{Host, Leaving};
 use keyclave_node::member::Member;
 use keyclave_node::node::Node;
 use keyclave_node::serving::Serving;
@@ -329,7 +329,7 @@ impl<H: Host> Pipeline<H> {
                 }
                 Found::Permitted { answer, confirm: false } => return Ok((answer, at)),
                 Found::Permitted { answer, confirm: true } => {
-                    match in_time(caller, serving.stands(&reads, confirming)).await? {
+                    match in_time(caller, serving.stands(&reads, confirming, Leaving::Answer)).await? {
                         Some(position) => return Ok((answer, position)),
                         None => continue,
                     }
@@ -342,11 +342,12 @@ impl<H: Host> Pipeline<H> {
                 }
                 Found::Invalid(status) => Err(Failure::Elsewhere(status)),
             };
+            let leaving = if outcome.is_ok() { Leaving::Answer } else { Leaving::Refusal };
             let still = serving.stands_still(&reads, staleness_max_ms)?;
             let stands = async {
                 match still {
                     Some(position) => Ok(Some(position)),
-                    None => in_time(caller, serving.stands(&reads, confirming)).await,
+                    None => in_time(caller, serving.stands(&reads, confirming, leaving)).await,
                 }
             };
             let (mut stands, recorded) =

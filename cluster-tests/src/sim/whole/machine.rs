@@ -2,6 +2,7 @@
 //! but not the machine, and certificates that nobody checks, since there is no TLS here.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,16 +12,19 @@ use keyclave_audit::memory::MemoryFiles;
 use keyclave_cluster::transport::directory::Directory;
 use keyclave_crypto::sign::SigningKey;
 use keyclave_node::authority::{Authority, AuthorityError, AuthorityKeys, CERTIFICATE_MS, Issued};
-use keyclave_node::host::{Host, WireError};
+use keyclave_node::host::{Host, Leaving, WireError};
 use keyclave_node::world::{Clock, EntropySource, RuntimeMemory, RuntimeUnusable};
+use keyclave_policy::Action;
 use keyclave_types::ids::ClusterId;
 use keyclave_types::member::{HostPort, NodePublicKey};
 use keyclave_types::time::UnixMillis;
+use keyclave_types::transaction::{Expect, Transaction};
 use tokio_stream::wrappers::ReceiverStream;
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::sim::disk::MemoryDisk;
 use crate::sim::net::accepted;
+use crate::sim::planted::Planted;
 use crate::sim::wire::PlainWire;
 
 /// What of a machine outlives its processes, besides the ledger's disk. Clones share it.
@@ -39,13 +43,23 @@ pub struct SimMachine {
     disk: MemoryDisk,
     trail: MemoryFiles,
     process: u64,
-    listener: Mutex<Option<ReceiverStream<io::Result<TcpStream>>>>,
+    planted: Option<Planted>,
+    listener: Mutex<Option<ReceiverStream<Arrived>>>,
 }
+
+/// A connection and where it comes from.
+type Arrived = io::Result<(TcpStream, SocketAddr)>;
 
 impl SimMachine {
     /// The host of process number `process`; its peers arrive at `listener`.
-    pub fn new(disk: MemoryDisk, trail: MemoryFiles, process: u64, listener: TcpListener) -> Self {
-        Self { disk, trail, process, listener: Mutex::new(Some(accepted(listener))) }
+    pub fn new(
+        disk: MemoryDisk,
+        trail: MemoryFiles,
+        process: u64,
+        planted: Option<Planted>,
+        listener: TcpListener,
+    ) -> Self {
+        Self { disk, trail, process, planted, listener: Mutex::new(Some(accepted(listener))) }
     }
 }
 
@@ -69,7 +83,7 @@ impl Host for SimMachine {
 
     fn peer_listener(&self) -> BoxStream<'static, io::Result<TcpStream>> {
         match self.listener.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(listener) => listener.boxed(),
+            Some(listener) => listener.map(|arrived| arrived.map(|(stream, _)| stream)).boxed(),
             None => futures::stream::empty().boxed(),
         }
     }
@@ -80,6 +94,23 @@ impl Host for SimMachine {
 
     fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) {
         work();
+    }
+
+    fn danger_unconfirmed(&self, leaving: Leaving) -> bool {
+        match (self.planted, leaving) {
+            (Some(Planted::ReadWithoutConfirmation), Leaving::Answer)
+            | (Some(Planted::RefusalWithoutConfirmation), Leaving::Refusal) => true,
+            (Some(_) | None, Leaving::Answer | Leaving::Refusal) => false,
+        }
+    }
+
+    fn danger_decided(&self, action: Action, mut decided: Transaction) -> Transaction {
+        let rotates = matches!(action, Action::RotateKey | Action::RotateDue);
+        if rotates && self.planted == Some(Planted::RotationWithoutPrecondition) {
+            // What must not be there yet (the request, the next version's page) is still looked for.
+            decided.expects.retain(|_, expected| *expected == Expect::Absent);
+        }
+        decided
     }
 }
 
@@ -124,11 +155,16 @@ impl SimEntropy {
 
 impl EntropySource for SimEntropy {
     fn seed(&self) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.seed.to_le_bytes());
-        hasher.update(&self.drawn.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-        *hasher.finalize().as_bytes()
+        seed_of(self.seed, self.drawn.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// The bytes of a number in a sequence.
+pub fn seed_of(seed: u64, number: u64) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.update(&number.to_le_bytes());
+    *hasher.finalize().as_bytes()
 }
 
 /// A tmpfs: it survives a process, and is gone when the machine loses power. Clones share it.

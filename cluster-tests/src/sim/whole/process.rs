@@ -5,44 +5,50 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyclave_client::Answer;
+use keyclave_client::cluster::{JoinNode, JoinTicket};
+use keyclave_client::error::ReadError;
+use keyclave_cluster::transport::directory::LocalNode;
 use keyclave_crypto::entropy::Entropy;
 use keyclave_crypto::{hpke, labels};
+use keyclave_ledger::log_store::LogStore;
+use keyclave_node::home::{Home, Identity, Membership};
+use keyclave_node::joining::{JoinAnswer, JoinAsk, pins_from};
 use keyclave_node::member::Member;
 use keyclave_node::node::{Node, Setup};
 use keyclave_node::world::{EntropySource, World as Outside};
 use keyclave_policy::{Action, Principal};
 use keyclave_proto::share_terms::{ShareTerms, SubmitTerms};
+use keyclave_server::danger::danger_serve_plain;
 use keyclave_server::pipeline::Pipeline;
-use keyclave_types::ids::RequestId;
-use keyclave_types::member::{Addresses, HostPort};
-use keyclave_types::request::{Write, WriteAnswer, WriteKind};
+use keyclave_types::member::{Addresses, NodePublicKey};
 use keyclave_types::seal::Threshold;
 use keyclave_vault::records::cluster::RejoinPolicy;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use turmoil::net::TcpListener;
 
-use super::caller::Caller;
+use super::dial::{CLIENT_PORT, client_of};
 use super::machine::{NoAuthority, SimEntropy, SimMachine};
-use super::secrets::Join;
+use super::operator::Errand;
 use crate::history::Event;
 use crate::sim::dice::Dice;
+use crate::sim::forger::{self, Known};
 use crate::sim::host::chain;
-use crate::sim::identity::{PEER_PORT, name};
+use crate::sim::identity::{PEER_PORT, address};
+use crate::sim::net::accepted;
 use crate::sim::world::{Command, NodeState, Phase, World};
 
 /// How long a destruction waits until the stores are rewritten.
 const PURGE_AFTER_MS: u64 = 10_000;
-/// Callers per node.
-const CALLERS: u64 = 2;
 /// How often a node looks at itself and at what it was told.
 const LOOK_MS: u64 = 5;
 /// How long people wait before they bring shares to a sealed node: its peers may unseal it first.
 const PATIENCE_MS: u64 = 3_000;
 /// How often people look after a node.
 const ROUND_MS: u64 = 250;
-/// How long one act of an operator may take.
-const ACT_MS: u64 = 3_000;
+/// How long a node waits for a join token, and how long one attempt to join may take.
+const TICKET_MS: u64 = 1_000;
+const JOIN_MS_MAX: u64 = 10_000;
 /// Shares that open the cluster, of so many.
 const SHARES: (u8, u8) = (2, 3);
 
@@ -51,6 +57,11 @@ pub async fn run(world: World, number: u64) -> turmoil::Result {
     let Some(node) = world.node(number) else { return Ok(()) };
     while !node.is_active() {
         tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+    }
+    if let Some((local, known)) = stolen(&world, node).filter(|_| node.lies()) {
+        let why = forger::run(&world, node, local, known).await;
+        world.record(Event::Stopped { node: number, why });
+        return std::future::pending().await;
     }
     let process = node.start();
     world.record(Event::Started { node: number });
@@ -67,13 +78,32 @@ type Failed = Box<dyn std::error::Error>;
 type SimNode = Node<SimMachine>;
 type SimMember = Arc<Member<SimMachine>>;
 
+/// What a thief of a node's disk knows: who the node is, and who the others are and where.
+fn stolen(world: &World, node: &NodeState) -> Option<(LocalNode, Known)> {
+    let home = |node: &NodeState| -> Option<(Membership, Identity)> {
+        let home = Home::new(LogStore::new(Arc::new(node.disk.clone())));
+        // The entropy is for a disk without an identity, which no member has.
+        let membership = home.membership().ok()??;
+        Some((membership, home.identity(&mut Entropy::from_seed([0; 32])).ok()?))
+    };
+    let known = world.nodes().iter().filter_map(|node| {
+        let (membership, identity) = home(node)?;
+        Some((membership.node, (identity.member(), address(node.number, PEER_PORT)?)))
+    });
+    let (Membership { cluster, generation, node: me, .. }, identity) = home(node)?;
+    let Identity { incarnation, key } = identity;
+    let key = NodePublicKey(key.public());
+    Some((LocalNode { cluster, generation, node: me, incarnation, key }, Known(known.collect())))
+}
+
 /// The process's whole life; how it ended.
 async fn live(world: &World, state: &NodeState, process: u64) -> Result<String, Failed> {
     let number = state.number;
     let seed = Dice::new(world.setup.seed, &format!("process {process} of {number}")).bits();
     let entropy: Arc<dyn EntropySource> = Arc::new(SimEntropy::new(seed));
     let listener = TcpListener::bind(("0.0.0.0", PEER_PORT)).await?;
-    let machine = SimMachine::new(state.disk.clone(), state.shelf.trail.clone(), process, listener);
+    let planted = world.setup.planted;
+    let machine = SimMachine::new(state.disk.clone(), state.shelf.trail.clone(), process, planted, listener);
     let outside = Outside {
         clock: Arc::new(state.shelf.clock.clone()),
         entropy: entropy.clone(),
@@ -93,19 +123,8 @@ async fn live(world: &World, state: &NodeState, process: u64) -> Result<String, 
     state.set_id(member.node().get());
     let pipeline = Pipeline::new(node.clone(), outside.clock, entropy.clone());
     node.serve_peers(&member, Arc::new(pipeline.clone()));
-    for caller in 0..CALLERS {
-        let dice = Dice::new(seed, &format!("caller {caller}"));
-        tokio::spawn(
-            Caller {
-                world: world.clone(),
-                node: number,
-                member: member.clone(),
-                pipeline: pipeline.clone(),
-                dice,
-            }
-            .run(),
-        );
-    }
+    let clients = TcpListener::bind(("0.0.0.0", CLIENT_PORT)).await?;
+    tokio::spawn(danger_serve_plain(pipeline, accepted(clients)));
     let process = Process { world, state, member, entropy };
     tokio::select! {
         ending = node.ending() => Ok(ending.to_string()),
@@ -114,8 +133,8 @@ async fn live(world: &World, state: &NodeState, process: u64) -> Result<String, 
 }
 
 fn addresses(number: u64) -> Result<Addresses, Failed> {
-    let at = |port: u16| format!("{}:{port}", name(number)).parse::<HostPort>();
-    Ok(Addresses { peer: at(PEER_PORT)?, client: at(7420)? })
+    let at = |port| address(number, port).ok_or("a node's name is no address");
+    Ok(Addresses { peer: at(PEER_PORT)?, client: at(CLIENT_PORT)? })
 }
 
 /// A vacant node founds the cluster if it is the first one, and joins it otherwise.
@@ -127,16 +146,40 @@ async fn become_member(world: &World, node: &SimNode, number: u64) -> Result<Sim
             let founded = node.init(threshold, RejoinPolicy::Strict, &permit).await?;
             let shares = founded.shares.iter().map(|share| share.to_string()).collect();
             world.secrets.founded(shares, founded.root_token.to_string());
-            continue;
-        }
-        let (reply, answer) = oneshot::channel();
-        world.secrets.ask_to_join(Join { host: number, ask: node.join_ask()?, reply });
-        // Whoever took the request may have lost its leadership, or its process: then it is asked again.
-        if let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_millis(2 * ACT_MS), answer).await {
-            node.join(answer).await?;
+        } else {
+            join(world, node, number).await?;
         }
     }
     node.member().ok_or_else(|| "a member was made and is not there".into())
+}
+
+/// One attempt to join, as a server makes it: with a token from the operator, at whichever node answers.
+async fn join(world: &World, node: &SimNode, number: u64) -> Result<(), Failed> {
+    let Some(ticket) = world.secrets.ticket(number) else {
+        world.secrets.send(Errand::Ticket(number));
+        tokio::time::sleep(Duration::from_millis(TICKET_MS)).await;
+        return Ok(());
+    };
+    let ticket = JoinTicket::parse(&ticket)?;
+    let JoinAsk { member: identity, addresses, boot_public } = node.join_ask()?;
+    let others = world.active().into_iter().filter(|other| *other != number);
+    let client = client_of(others, None, JOIN_MS_MAX, number)?;
+    let ask = JoinNode { identity, addresses, boot_public_key: boot_public };
+    match client.join(&ticket, &ask).await {
+        Ok(Answer { value: joined, position }) => {
+            let pins = pins_from(joined.writer_public_key, &joined.first_entry).ok_or("no pins")?;
+            let known = joined.members.into_iter();
+            let members = known.filter_map(|m| Some((m.node, m.identity, m.addresses?))).collect();
+            let answer = JoinAnswer { position, cluster: joined.cluster, node: joined.node, pins, members };
+            Ok(node.join(answer).await?)
+        }
+        // Too old, or spent by a directory that is no more: another one is needed.
+        Err(ReadError::Refused(_)) => {
+            world.secrets.drop_ticket(number);
+            Ok(())
+        }
+        Err(_) => Ok(()),
+    }
 }
 
 struct Process<'a> {
@@ -162,7 +205,6 @@ impl Process<'_> {
                 continue;
             }
             next_round = Instant::now() + Duration::from_millis(ROUND_MS);
-            self.take_in();
             let alone = self.world.phase() == Phase::Making;
             let waited = sealed_since.elapsed() > Duration::from_millis(PATIENCE_MS);
             if !self.member.is_unsealed() && !self.state.is_sealed() && (alone || waited) {
@@ -185,31 +227,15 @@ impl Process<'_> {
         self.state.set_members(members);
         self.state.set_applied(self.member.position().index);
         let voters = known.iter().filter(|member| member.votes).count();
+        if leading.is_some() && voters != seen.voters {
+            seen.voters = voters;
+            let count = u64::try_from(voters).unwrap_or(u64::MAX);
+            self.world.record(Event::Voters { node, count });
+        }
         let made = u64::try_from(voters).unwrap_or(0) >= self.world.setup.nodes;
         if self.world.phase() == Phase::Making && made && leading.is_some() && self.member.is_unsealed() {
             self.world.enter(Phase::Faults);
         }
-    }
-
-    /// Lets in whoever asks to join, if this node leads.
-    fn take_in(&self) {
-        if !self.member.serving().is_ok_and(|serving| serving.leads()) {
-            return;
-        }
-        let Some(Join { host, ask, reply }) = self.world.secrets.next_join() else { return };
-        let (member, secrets, unique) =
-            (self.member.clone(), self.world.secrets.clone(), self.entropy.seed());
-        tokio::spawn(async move {
-            // One token per node that joins: asking again does not spend another one.
-            let token = match secrets.join_token(host) {
-                Some(token) => token,
-                None => make_join_token(&member, &secrets.root_token()?, unique).await?,
-            };
-            secrets.keep_join_token(host, token.clone());
-            let answer = member.admit_joining(&token, &ask, within(ACT_MS)).await.ok()?;
-            // A node that no longer waits asks again.
-            reply.send(answer).ok()
-        });
     }
 
     /// People give as many shares as it takes, on the machine itself.
@@ -238,45 +264,14 @@ impl Process<'_> {
             }
             // Whoever may be unsealed again is looked after in the next round.
             Command::Seal(false) | Command::Checkpoint => {}
-            Command::HandOver => {
-                tokio::spawn(async move { member.step_down(None, within(ACT_MS)).await.is_ok() });
-            }
-            // A node that joins asks by itself.
-            Command::Add(_) => {}
-            Command::Remove(number) => {
-                let Some(root) = self.world.secrets.root_token() else { return };
-                let unique = self.entropy.seed();
-                tokio::spawn(async move {
-                    let node = keyclave_types::ids::NodeId::new(number)?;
-                    let (unique, _) = unique.split_first_chunk::<8>()?;
-                    let request_id = RequestId::at(member.position().index, *unique);
-                    let write = Write { request_id, change: WriteKind::RemoveMember { node } };
-                    let serving = member.serving().ok()?;
-                    serving.write_as_leader(&root, &write, member.node(), within(ACT_MS)).await.ok()?;
-                    member.remove_from_log(node, within(ACT_MS)).await.ok()
-                });
-            }
+            // The operator's errands, and a node that joins asks by itself.
+            Command::HandOver | Command::Add(_) | Command::Remove(_) => {}
         }
-    }
-}
-
-async fn make_join_token(member: &SimMember, root: &str, unique: [u8; 32]) -> Option<String> {
-    let (unique, _) = unique.split_first_chunk::<8>()?;
-    let request_id = RequestId::at(member.position().index, *unique);
-    let write = Write { request_id, change: WriteKind::CreateJoinToken };
-    let serving = member.serving().ok()?;
-    let (settled, _) = serving.write_as_leader(root, &write, member.node(), within(ACT_MS)).await.ok()?;
-    match settled.answer {
-        WriteAnswer::Token { text, .. } => Some(text.to_string()),
-        WriteAnswer::Key(_) | WriteAnswer::Revoked | WriteAnswer::Done => None,
     }
 }
 
 #[derive(Default)]
 struct Seen {
     leading: Option<u64>,
-}
-
-fn within(ms: u64) -> Instant {
-    Instant::now() + Duration::from_millis(ms)
+    voters: usize,
 }

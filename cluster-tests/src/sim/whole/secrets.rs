@@ -1,12 +1,10 @@
-//! What the people of a simulated cluster hold and pass to each other: shares, the root token, requests to join on
-//! their way to the leader, and ciphertexts to be decrypted later.
+//! What the people of a simulated cluster hold and pass to each other: shares, tokens, errands for the operator, and
+//! ciphertexts to be decrypted later.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use keyclave_node::joining::{JoinAnswer, JoinAsk};
-use tokio::sync::oneshot;
-
+use super::operator::Errand;
 use crate::history::Key;
 
 /// Shared by all nodes of a run. Clones share it.
@@ -19,19 +17,9 @@ pub struct Secrets {
 struct Held {
     shares: Vec<String>,
     root_token: Option<String>,
-    joins: VecDeque<Join>,
-    join_tokens: BTreeMap<u64, String>,
+    errands: VecDeque<Errand>,
+    tickets: BTreeMap<u64, String>,
     ciphertexts: BTreeMap<(Key, u32), Vec<u8>>,
-}
-
-/// A node that asks to be let in.
-pub struct Join {
-    /// Its number in the network.
-    pub host: u64,
-    /// Who.
-    pub ask: JoinAsk,
-    /// Where the answer goes.
-    pub reply: oneshot::Sender<JoinAnswer>,
 }
 
 impl Secrets {
@@ -52,24 +40,29 @@ impl Secrets {
         self.held().root_token.clone()
     }
 
-    /// Asks whoever leads.
-    pub fn ask_to_join(&self, join: Join) {
-        self.held().joins.push_back(join);
+    /// Sends the operator.
+    pub fn send(&self, errand: Errand) {
+        self.held().errands.push_back(errand);
     }
 
-    /// The next node that asks.
-    pub fn next_join(&self) -> Option<Join> {
-        self.held().joins.pop_front()
+    /// The operator's next errand.
+    pub fn next_errand(&self) -> Option<Errand> {
+        self.held().errands.pop_front()
     }
 
-    /// The join token that was made for a node.
-    pub fn join_token(&self, host: u64) -> Option<String> {
-        self.held().join_tokens.get(&host).cloned()
+    /// The join token that was made for the node with this number in the network.
+    pub fn ticket(&self, host: u64) -> Option<String> {
+        self.held().tickets.get(&host).cloned()
     }
 
     /// This join token was made for a node.
-    pub fn keep_join_token(&self, host: u64, token: String) {
-        self.held().join_tokens.insert(host, token);
+    pub fn keep_ticket(&self, host: u64, token: String) {
+        self.held().tickets.insert(host, token);
+    }
+
+    /// This node's join token is of no use.
+    pub fn drop_ticket(&self, host: u64) {
+        self.held().tickets.remove(&host);
     }
 
     /// Keeps a ciphertext of a key's version.

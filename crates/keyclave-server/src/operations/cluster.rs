@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyclave_node::failure::Failure;
 use keyclave_node::founding::InitError;
-use keyclave_node::host::Host;
+use keyclave_node::host::{Host, Leaving};
 use keyclave_node::joining::{JoinAsk, first_entry_bytes};
 use keyclave_node::member::Member;
 use keyclave_node::members::KnownMember;
@@ -267,7 +267,8 @@ async fn judge_join<H: Host>(
         let Err(Refused { refusal, reads }) = serving.judge_join(&view, &join.join_token, &ask) else {
             return Ok(());
         };
-        let stands = tokio::time::timeout_at(caller.deadline, serving.stands(&reads, confirming)).await;
+        let stands = serving.stands(&reads, confirming, Leaving::Refusal);
+        let stands = tokio::time::timeout_at(caller.deadline, stands).await;
         match stands.unwrap_or(Err(Failure::Deadline)) {
             Ok(Some(_)) => return Err(refused_join(Failure::Refused(refusal))),
             Ok(None) => {}
