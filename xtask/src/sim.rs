@@ -23,6 +23,7 @@ pub(crate) struct Ask {
     nodes: Option<u64>,
     planted: Option<String>,
     whole: bool,
+    rough: bool,
     single: bool,
 }
 
@@ -32,6 +33,7 @@ const PLANTED: &[(&str, bool)] = &[
     ("read-without-confirmation", false),
     ("read-without-confirmation", true),
     ("refusal-without-confirmation", true),
+    ("rotation-without-precondition", true),
 ];
 const PLANTED_SEEDS_MAX: u64 = 20;
 /// One seed in so many runs with whole nodes too, each of which costs as much as several of the cluster half.
@@ -143,16 +145,21 @@ fn build(root: &Path) -> Result<PathBuf, TaskError> {
 
 impl Ask {
     fn run(&self, seed: u64) -> Run {
-        Run { seed, nodes: self.nodes, planted: self.planted.clone(), whole: self.whole }
+        Run { seed, nodes: self.nodes, planted: self.planted.clone(), whole: self.whole, rough: self.rough }
     }
 }
 
 fn parse(arguments: &[&str]) -> Option<Ask> {
-    let mut ask = Ask { seeds: 0, first: 1, nodes: None, planted: None, whole: false, single: false };
+    let mut ask =
+        Ask { seeds: 0, first: 1, nodes: None, planted: None, whole: false, rough: false, single: false };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
-        if *word == "--whole" {
-            ask.whole = true;
+        match *word {
+            "--whole" => ask.whole = true,
+            "--rough" => ask.rough = true,
+            _ => {}
+        }
+        if matches!(*word, "--whole" | "--rough") {
             continue;
         }
         let value = words.next()?;
@@ -178,7 +185,15 @@ mod tests {
     #[test]
     fn the_arguments_say_what_runs() {
         let ask = |seeds, first, nodes, planted: Option<&str>, single| {
-            Some(Ask { seeds, first, nodes, planted: planted.map(str::to_owned), whole: false, single })
+            Some(Ask {
+                seeds,
+                first,
+                nodes,
+                planted: planted.map(str::to_owned),
+                whole: false,
+                rough: false,
+                single,
+            })
         };
         assert_eq!(parse(&["--seeds", "200"]), ask(200, 1, None, None, false));
         assert_eq!(parse(&["--seed", "7", "--nodes", "5"]), ask(1, 7, Some(5), None, true));

@@ -1,4 +1,4 @@
-//! One run of the simulator: `sim --seed S [--nodes 3|5] [--whole] [--planted NAME] [--narrate] [--trace FILTER]`. Called by `cargo xtask sim`,
+//! One run of the simulator: `sim --seed S [--nodes 3|5] [--whole] [--rough] [--planted NAME] [--narrate] [--trace FILTER]`. Called by `cargo xtask sim`,
 //! which builds it once and gives every seed a process of its own. The last line it prints is the report.
 
 #![forbid(unsafe_code)]
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((setup, narrate, trace)) = parse(&arguments) else {
         eprintln!(
-            "usage: sim --seed S [--nodes 3|5] [--whole] [--planted NAME] [--narrate] [--trace FILTER]"
+            "usage: sim --seed S [--nodes 3|5] [--whole] [--rough] [--planted NAME] [--narrate] [--trace FILTER]"
         );
         return ExitCode::from(2);
     };
@@ -52,7 +52,7 @@ fn tell(recorded: &Recorded) {
 }
 
 fn parse(arguments: &[String]) -> Option<(Setup, bool, Option<String>)> {
-    let mut whole = false;
+    let (mut whole, mut rough) = (false, false);
     let (mut seed, mut nodes, mut planted, mut narrate, mut trace) = (None, None, None, false, None);
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
@@ -61,6 +61,7 @@ fn parse(arguments: &[String]) -> Option<(Setup, bool, Option<String>)> {
             "--nodes" => nodes = Some(words.next()?.parse().ok().filter(|nodes| matches!(nodes, 3 | 5))?),
             "--planted" => planted = Some(words.next()?.parse::<Planted>().ok()?),
             "--whole" => whole = true,
+            "--rough" => rough = true,
             "--narrate" => narrate = true,
             "--trace" => trace = Some(words.next()?.to_owned()),
             _ => return None,
@@ -68,5 +69,5 @@ fn parse(arguments: &[String]) -> Option<(Setup, bool, Option<String>)> {
     }
     let seed: u64 = seed?;
     let nodes = nodes.unwrap_or(if seed.is_multiple_of(FIVE_ONE_IN) { 5 } else { 3 });
-    Some((Setup { seed, nodes, planted, whole }, narrate, trace))
+    Some((Setup { seed, nodes, planted, whole, rough }, narrate, trace))
 }

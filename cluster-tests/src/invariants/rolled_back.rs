@@ -30,11 +30,9 @@ pub fn check(history: &[Recorded]) -> Verdict {
                 back.retain(|_, (_, leader)| leader == node);
             }
             Event::Started { node } => back.retain(|_, (_, leader)| leader != node),
-            Event::Applied { node, index, .. } => {
-                if back.get(node).is_some_and(|(from, _)| index > from) {
-                    breaches.push(format!("node {node} came to {index} with a disk that was put back"));
-                    back.remove(node);
-                }
+            Event::Applied { node, index, .. } if back.get(node).is_some_and(|(from, _)| index > from) => {
+                breaches.push(format!("node {node} came to {index} with a disk that was put back"));
+                back.remove(node);
             }
             _ => {}
         }

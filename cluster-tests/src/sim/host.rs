@@ -22,7 +22,7 @@ use super::members::Members;
 use super::net::Net;
 use super::records;
 use super::start::{Start, start};
-use super::world::{Command, NodeState, Phase, SPARES, World};
+use super::world::{Command, NodeState, Phase, World};
 use crate::history::{Event, LogLine};
 
 /// Clients per node.
@@ -42,7 +42,7 @@ pub async fn run(world: World, number: u64) -> turmoil::Result {
         tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
     }
     if let Some(member) = NodeId::new(number).filter(|_| node.lies()) {
-        let known = (1..=world.setup.nodes + SPARES).filter_map(|other| {
+        let known = (1..=world.setup.machines()).filter_map(|other| {
             Some((NodeId::new(other)?, (identity::member(other), address(other, PEER_PORT)?)))
         });
         let why = forger::run(&world, node, local(member), Known(known.collect())).await;
@@ -76,7 +76,7 @@ impl<'a> Process<'a> {
         let ledger = Ledger::open(Arc::clone(&disk)).map_err(told)?;
         let log = LogStore::new(disk);
         let keys = SimKeys::new(node.number, node.is_sealed());
-        let directory = Arc::new(Members::new(id, world.setup.nodes + SPARES));
+        let directory = Arc::new(Members::new(id, world.setup.machines()));
         let net = Net::new(local(id), directory.clone(), Arc::new(keys.clone()), process);
         let seed = Dice::new(world.setup.seed, &format!("process {process} of {}", node.number)).bits();
         let transport = Arc::new(net.peers.clone());

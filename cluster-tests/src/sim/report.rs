@@ -59,7 +59,7 @@ impl Report {
             acknowledged,
             answered,
             unanswered: invoked.saturating_sub(answered),
-            faults: faults(setup.whole, history),
+            faults: faults(setup, history),
             verdicts,
         })
     }
@@ -81,16 +81,16 @@ fn told(verdict: Verdict) -> String {
     }
 }
 
-fn faults(whole: bool, history: &[Recorded]) -> BTreeMap<String, u64> {
-    let more = if whole { Fault::WHOLE_CLASSES } else { &[] };
-    let classes = Fault::CLASSES.iter().chain(more).chain(&[THREE_FIVE_THREE]);
-    let mut faults: BTreeMap<String, u64> = classes.map(|class| ((*class).to_owned(), 0)).collect();
+fn faults(setup: Setup, history: &[Recorded]) -> BTreeMap<String, u64> {
+    let derived = setup.rough.then_some(THREE_FIVE_THREE);
+    let classes = Fault::classes(setup.whole, setup.rough).into_iter().chain(derived);
+    let mut faults: BTreeMap<String, u64> = classes.map(|class| (class.to_owned(), 0)).collect();
     for recorded in history {
         if let Event::Fault { class, .. } = &recorded.event {
             *faults.entry(class.clone()).or_default() += 1;
         }
     }
-    faults.insert(THREE_FIVE_THREE.to_owned(), there_and_back(history));
+    faults.entry(THREE_FIVE_THREE.to_owned()).and_modify(|times| *times = there_and_back(history));
     faults
 }
 
@@ -115,7 +115,9 @@ mod tests {
     fn a_report_counts_faults_that_never_happened_too() {
         let fault = Event::Fault { class: "crash".to_owned(), node: 1 };
         let history = [Recorded { at_ms: 5, event: fault }];
-        let report = Report::of(Setup { seed: 1, nodes: 3, planted: None, whole: false }, &history).unwrap();
+        let report =
+            Report::of(Setup { seed: 1, nodes: 3, planted: None, whole: false, rough: false }, &history)
+                .unwrap();
         assert_eq!(report.faults.get("crash"), Some(&1));
         assert_eq!(report.faults.get("power-loss"), Some(&0));
         assert!(!report.is_good(), "a run in which nothing could be judged is not good");

@@ -168,10 +168,7 @@ impl Driver {
 
     fn faults(&mut self) {
         let begun = self.now_ms();
-        let mut planned =
-            schedule::draw(self.world.setup.seed, self.world.setup.nodes, self.world.setup.whole)
-                .into_iter()
-                .peekable();
+        let mut planned = schedule::draw(self.world.setup).into_iter().peekable();
         let length_ms = if self.world.setup.whole { WHOLE_FAULTS_MS } else { FAULTS_MS };
         while self.now_ms() < begun + length_ms {
             while let Some(fault) = planned.next_if(|planned| begun + planned.at_ms <= self.now_ms()) {

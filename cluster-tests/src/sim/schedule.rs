@@ -2,6 +2,7 @@
 //! and decided when the moment comes.
 
 use super::dice::Dice;
+use super::world::Setup;
 
 /// A node that a fault is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,16 +166,27 @@ impl Fault {
         "seal",
         "grow",
         "shrink",
-        "shrink-leader",
-        "forge",
-        "roll-back",
         "hand-over",
         "checkpoint",
     ];
 
     /// The classes that only runs with whole nodes have.
-    pub const WHOLE_CLASSES: &'static [&'static str] =
-        &["clock-jump", "swap", "operator-seal", "operator-seal-all"];
+    pub const WHOLE_CLASSES: &'static [&'static str] = &["clock-jump"];
+    /// The classes that only rough runs have, and those that only rough runs with whole nodes have.
+    pub const ROUGH_CLASSES: &'static [&'static str] = &["shrink-leader", "forge", "roll-back"];
+    /// See there.
+    pub const ROUGH_WHOLE_CLASSES: &'static [&'static str] = &["swap", "operator-seal", "operator-seal-all"];
+
+    /// Every class that such a run can have.
+    pub fn classes(whole: bool, rough: bool) -> Vec<&'static str> {
+        let sets = [
+            (true, Self::CLASSES),
+            (whole, Self::WHOLE_CLASSES),
+            (rough, Self::ROUGH_CLASSES),
+            (whole && rough, Self::ROUGH_WHOLE_CLASSES),
+        ];
+        sets.into_iter().filter(|(has, _)| *has).flat_map(|(_, classes)| classes).copied().collect()
+    }
 }
 
 /// A fault, its moment, and how long it lasts.
@@ -198,7 +210,7 @@ const RARE_MS_MAX: u64 = 15_000;
 const REST_MS_MAX: u64 = 2_500;
 
 /// The faults of a seed, in the order of their moments. Several may be under way at a time.
-pub fn draw(seed: u64, nodes: u64, whole: bool) -> Vec<Planned> {
+pub fn draw(Setup { seed, nodes, whole, rough, .. }: Setup) -> Vec<Planned> {
     let mut dice = Dice::new(seed, "faults");
     let mut planned = Vec::new();
     // Some runs are calm and some are rough: a cluster that is never left alone shows less than one that recovers.
@@ -210,7 +222,9 @@ pub fn draw(seed: u64, nodes: u64, whole: bool) -> Vec<Planned> {
         planned.push(Planned { at_ms, for_ms: duration(&mut dice, &fault), fault });
         at_ms += dice.between(50, 2 * rest_ms);
     }
-    planned.extend(rare(seed, nodes, whole));
+    if rough {
+        planned.extend(rare(seed, nodes, whole));
+    }
     planned.sort_by_key(|planned| planned.at_ms);
     planned
 }
@@ -307,25 +321,28 @@ mod tests {
 
     use super::*;
 
+    fn setup(seed: u64, nodes: u64, whole: bool, rough: bool) -> Setup {
+        Setup { seed, nodes, planted: None, whole, rough }
+    }
+
     #[test]
     fn one_seed_gives_one_schedule() {
-        assert_eq!(draw(7, 3, false), draw(7, 3, false));
-        assert_ne!(draw(7, 3, false), draw(8, 3, false));
+        assert_eq!(draw(setup(7, 3, false, false)), draw(setup(7, 3, false, false)));
+        assert_ne!(draw(setup(7, 3, false, false)), draw(setup(8, 3, false, false)));
     }
 
     #[test]
     fn every_class_is_drawn_within_two_hundred_seeds_and_is_listed() {
-        let drawn = |whole| -> BTreeSet<&str> {
-            (0..200).flat_map(|seed| draw(seed, 3, whole)).map(|planned| planned.fault.class()).collect()
-        };
-        assert_eq!(drawn(false), Fault::CLASSES.iter().copied().collect());
-        let all = Fault::CLASSES.iter().chain(Fault::WHOLE_CLASSES).copied().collect();
-        assert_eq!(drawn(true), all);
+        for (whole, rough) in [(false, false), (false, true), (true, false), (true, true)] {
+            let planned = (0..200).flat_map(|seed| draw(setup(seed, 3, whole, rough)));
+            let drawn: BTreeSet<&str> = planned.map(|planned| planned.fault.class()).collect();
+            assert_eq!(drawn, Fault::classes(whole, rough).into_iter().collect());
+        }
     }
 
     #[test]
     fn faults_are_about_nodes_that_exist_and_pairs_are_two() {
-        for planned in (0..200).flat_map(|seed| draw(seed, 5, true)) {
+        for planned in (0..200).flat_map(|seed| draw(setup(seed, 5, true, true))) {
             match planned.fault {
                 Fault::CutPair { one, other } | Fault::Hold { one, other } => {
                     assert!(one != other && (1..=5).contains(&one) && (1..=5).contains(&other));

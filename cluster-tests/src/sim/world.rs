@@ -15,8 +15,9 @@ use super::whole::machine::Shelf;
 use super::whole::secrets::Secrets;
 use crate::history::{Event, Recorder};
 
-/// Nodes that can join in the course of a run.
-pub const SPARES: u64 = 6;
+/// Nodes that can join in the course of a run, and in the course of a rough one.
+const SPARES: u64 = 3;
+const ROUGH_SPARES: u64 = 6;
 
 /// What decides a run.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,15 @@ pub struct Setup {
     pub planted: Option<Planted>,
     /// Whether the nodes are whole, or the cluster half alone.
     pub whole: bool,
+    /// Whether it also has the faults that change a cluster for good.
+    pub rough: bool,
+}
+
+impl Setup {
+    /// How many machines there are, those that may join included.
+    pub fn machines(&self) -> u64 {
+        self.nodes + if self.rough { ROUGH_SPARES } else { SPARES }
+    }
 }
 
 /// Something that a node is told to do.
@@ -100,7 +110,7 @@ impl World {
     pub fn new(setup: Setup, recorder: Recorder) -> Self {
         let lies = setup.planted == Some(Planted::DiskWithoutSync);
         let nodes: Vec<NodeState> =
-            (1..=setup.nodes + SPARES).map(|number| NodeState::new(number, MemoryDisk::new(lies))).collect();
+            (1..=setup.machines()).map(|number| NodeState::new(number, MemoryDisk::new(lies))).collect();
         nodes.iter().filter(|node| node.number <= setup.nodes).for_each(NodeState::activate);
         Self {
             setup,

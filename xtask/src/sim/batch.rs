@@ -20,6 +20,8 @@ pub(crate) struct Run {
     pub(crate) planted: Option<String>,
     /// Whether its nodes are whole.
     pub(crate) whole: bool,
+    /// Whether it also has the faults that change a cluster for good.
+    pub(crate) rough: bool,
 }
 
 impl Run {
@@ -28,7 +30,8 @@ impl Run {
         let nodes = self.nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
         let planted = self.planted.as_ref().map(|name| format!(" --planted {name}")).unwrap_or_default();
         let whole = if self.whole { " --whole" } else { "" };
-        format!("{seed} {}{nodes}{planted}{whole}", self.seed)
+        let rough = if self.rough { " --rough" } else { "" };
+        format!("{seed} {}{nodes}{planted}{whole}{rough}", self.seed)
     }
 }
 
@@ -136,7 +139,9 @@ mod tests {
     }
 
     fn runs(count: u64) -> Vec<Run> {
-        (0..count).map(|seed| Run { seed, nodes: Some(3), planted: None, whole: false }).collect()
+        (0..count)
+            .map(|seed| Run { seed, nodes: Some(3), planted: None, whole: false, rough: false })
+            .collect()
     }
 
     const REPORT: &str = r#"echo noise; echo "{\"nodes\":3,\"hash\":\"h$2\",\"simulated_ms\":1,\"acknowledged\":1,\"answered\":1,\"unanswered\":0,\"faults\":{},\"verdicts\":{\"healed\":\"held\"}}""#;

@@ -157,7 +157,7 @@ mod tests {
             verdicts: BTreeMap::from([("healed".to_owned(), verdict.to_owned())]),
         };
         Outcome {
-            run: Run { seed: 7, nodes: None, planted: None, whole: false },
+            run: Run { seed: 7, nodes: None, planted: None, whole: false, rough: false },
             report: Some(report),
             errors: String::new(),
         }

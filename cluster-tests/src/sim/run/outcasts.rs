@@ -9,7 +9,7 @@ use crate::history::Event;
 use crate::sim::disk::Image;
 use crate::sim::forged::Log;
 use crate::sim::whole::operator::Errand;
-use crate::sim::world::{Command, NodeState};
+use crate::sim::world::{Command, NodeState, Phase};
 
 /// How often a disk is copied, and how many copies are kept.
 const COPY_MS: u64 = 4_000;
@@ -41,10 +41,11 @@ struct Copied {
 impl Driver {
     /// Copies disks, and sends the operator, when it is time.
     pub(super) fn tend_outcasts(&mut self, now: u64) {
-        if now >= self.outcasts.next_copy_ms {
+        // A disk of before the cluster was made is an empty directory, which is another matter.
+        if self.world.phase() == Phase::Faults && now >= self.outcasts.next_copy_ms {
             self.outcasts.next_copy_ms = now + COPY_MS;
             let led_by = self.leadership();
-            for node in self.world.nodes().iter().filter(|node| node.is_active()) {
+            for node in self.world.nodes().iter().filter(|node| node.applied() > 0) {
                 let copies = self.outcasts.copies.entry(node.number).or_default();
                 copies.truncate(COPIES_MAX - 1);
                 copies.push_front(Copied { image: node.disk.image(), led_by });
