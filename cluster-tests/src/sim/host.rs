@@ -249,16 +249,23 @@ pub fn last_words(node: &NodeState) -> Vec<Event> {
         .iter()
         .filter_map(|(id, record)| Some((records::key_of(id)?, records::held(record))))
         .collect();
-    let entries = match disk.range(Area::Log, &[], usize::MAX) {
-        Ok(pairs) => pairs.iter().filter_map(|(_, bytes)| line(bytes)).collect(),
-        Err(error) => return broken(chain(&error)),
-    };
     let (index, digest) = (applied.index, format!("{:?}", applied.digest));
     vec![
         Event::Applied { node: node.number, index, digest },
         Event::Records { node: node.number, records },
-        Event::Log { node: node.number, entries },
+        log_of(node),
     ]
+}
+
+/// The log that a node has on its disk.
+pub fn log_of(node: &NodeState) -> Event {
+    match node.disk.range(Area::Log, &[], usize::MAX) {
+        Ok(pairs) => {
+            let entries = pairs.iter().filter_map(|(_, bytes)| line(bytes)).collect();
+            Event::Log { node: node.number, entries }
+        }
+        Err(error) => Event::Broken { why: format!("node {}: {}", node.number, chain(&error)) },
+    }
 }
 
 /// An entry's place as its first bytes say: format, then term, node and index in eight bytes each.

@@ -190,6 +190,10 @@ impl Driver {
         for (_, at) in self.down.iter_mut().filter(|(node, _)| !out.contains(node)) {
             *at = (*at).min(now);
         }
+        // What is purged and rewritten later can be compared only here.
+        for node in self.world.nodes().iter().filter(|node| node.is_active()) {
+            self.record(host::log_of(node));
+        }
         self.record(Event::FaultsEnded);
         self.world.enter(Phase::Healing);
         if self.until(HEALING_MS_MAX, World::is_healed) {
