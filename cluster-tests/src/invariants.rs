@@ -2,6 +2,7 @@
 //! simulator and the live tests. A run in which a thing could not be judged is unknown, never passed.
 
 pub mod acknowledged_writes;
+pub mod disabled_answers_nothing;
 pub mod election_safety;
 pub mod forgeries;
 pub mod healed;
@@ -13,6 +14,7 @@ pub mod revisions_grow;
 pub mod rolled_back;
 pub mod rotations;
 pub mod state_digests;
+pub mod versions_grow;
 
 use crate::history::Recorded;
 
@@ -47,6 +49,8 @@ pub const WHOLE: &[(&str, Invariant)] = &[
     ("log_matching", log_matching::check),
     ("state_digests", state_digests::check),
     ("keys_linearizable", keys::check),
+    ("versions_grow", versions_grow::check),
+    ("disabled_answers_nothing", disabled_answers_nothing::check),
     ("rotations", rotations::check),
     ("forgeries", forgeries::check),
     ("rolled_back", rolled_back::check),
