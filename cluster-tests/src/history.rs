@@ -3,7 +3,7 @@
 //!
 //! Deliberately absent: any judgement, and any clock (the moment comes in with each event).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
@@ -214,6 +214,34 @@ pub enum Event {
     },
     /// A node that lied, or whose disk was put back, was taken out for good.
     CastOut {
+        /// Which node.
+        node: u64,
+    },
+    /// What nodes said to each other was searched for secrets.
+    Overheard {
+        /// Bytes on connections that are not keyed.
+        plain_bytes: u64,
+        /// Who said something secret there.
+        speakers: BTreeSet<u64>,
+        /// Places on keyed connections that hold something secret.
+        keyed_hits: u64,
+    },
+    /// A node's disk and trail were searched for secrets.
+    Searched {
+        /// Which node.
+        node: u64,
+        /// Bytes.
+        bytes: u64,
+        /// Places that hold something secret.
+        hits: u64,
+    },
+    /// A node saw that it is sealed.
+    Sealed {
+        /// Which node.
+        node: u64,
+    },
+    /// A node saw that it is unsealed.
+    Unsealed {
         /// Which node.
         node: u64,
     },

@@ -13,7 +13,9 @@ pub mod register;
 pub mod revisions_grow;
 pub mod rolled_back;
 pub mod rotations;
+pub mod sealed_holds_nothing;
 pub mod state_digests;
+pub mod unkeyed_silence;
 pub mod versions_grow;
 
 use crate::history::Recorded;
@@ -51,6 +53,8 @@ pub const WHOLE: &[(&str, Invariant)] = &[
     ("keys_linearizable", keys::check),
     ("versions_grow", versions_grow::check),
     ("disabled_answers_nothing", disabled_answers_nothing::check),
+    ("sealed_holds_nothing", sealed_holds_nothing::check),
+    ("unkeyed_silence", unkeyed_silence::check),
     ("rotations", rotations::check),
     ("forgeries", forgeries::check),
     ("rolled_back", rolled_back::check),

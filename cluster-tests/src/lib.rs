@@ -17,3 +17,4 @@ pub mod history;
 pub mod invariants;
 pub mod live;
 pub mod sim;
+pub mod windows;

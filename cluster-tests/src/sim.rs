@@ -31,6 +31,8 @@ pub mod net;
 
 pub mod wire;
 
+pub mod ear;
+
 pub mod disk;
 
 pub mod records;

@@ -6,7 +6,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -14,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_tests::live::{Cluster, LiveError, SHARES_NEEDED, say, until};
+use cluster_tests::windows::{WINDOW_BYTES, Windows};
 use keyclave_client::seal::{GivenShare, SealState, SealTarget, ShareOutcome, ShareTerms};
 use keyclave_crypto::share::Share;
 use keyclave_crypto::{shamir, wrap};
@@ -27,72 +27,16 @@ use keyclave_types::seal::SealRecord;
 const CYCLES: &str = "KEYCLAVE_MEMORY_CYCLES";
 const CYCLES_DEFAULT: usize = 1;
 const NODES: usize = 3;
-/// Bytes that must not lie anywhere one after the other.
-const WINDOW_BYTES: usize = 16;
-/// What was never written; no window is all zeros.
-const PAGE: [u8; 4096] = [0; 4096];
 /// Read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 const SETTLE: Duration = Duration::from_secs(30);
 /// What is encrypted, and must be gone with the keys.
 const PLAINTEXT: &[u8] = b"a plaintext that a sealed process must have forgotten";
 
-type Window = [u8; WINDOW_BYTES];
+/// What must not be found, and where it is searched for.
+struct Secrets(Windows);
 
-/// Every window of every form of every secret.
-#[derive(Default)]
-struct Windows {
-    all: HashSet<Window>,
-    /// Whether any window begins with these two bytes.
-    begins: Vec<bool>,
-}
-
-impl Windows {
-    fn add(&mut self, secret: &[u8]) {
-        self.add_form(secret);
-        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.add_form(hex.as_bytes());
-        self.add_form(hex.to_uppercase().as_bytes());
-        for shift in 0..3 {
-            for alphabet in ["+/", "-_"] {
-                // The letters that depend on what stands before and after are left out.
-                let text = base64(secret.get(shift..).unwrap_or_default(), alphabet.as_bytes());
-                let whole = secret.len().saturating_sub(shift) / 3 * 4;
-                self.add_form(&text[..whole.min(text.len())]);
-            }
-        }
-    }
-
-    fn add_form(&mut self, form: &[u8]) {
-        self.begins.resize(1 << 16, false);
-        for window in form.windows(WINDOW_BYTES) {
-            // Counts and lengths between the keys of a keyring are no secret.
-            if window.iter().filter(|byte| **byte == 0).count() <= WINDOW_BYTES / 4 {
-                self.begins[usize::from(window[0]) << 8 | usize::from(window[1])] = true;
-                self.all.insert(window.try_into().unwrap());
-            }
-        }
-    }
-
-    fn found_in(&self, bytes: &[u8]) -> usize {
-        let mut hits = 0;
-        let mut at = 0;
-        while let Some(window) = bytes.get(at..at + WINDOW_BYTES) {
-            // Most of a process's memory was never touched.
-            if let Some(page) = bytes.get(at..at + PAGE.len()).filter(|page| **page == PAGE) {
-                at += page.len() - WINDOW_BYTES;
-                continue;
-            }
-            if self.begins[usize::from(window[0]) << 8 | usize::from(window[1])]
-                && self.all.contains(<&Window>::try_from(window).unwrap())
-            {
-                hits += 1;
-            }
-            at += 1;
-        }
-        hits
-    }
-
+impl Secrets {
     /// Hits in everything that can be read of a process.
     fn found_in_memory(&self, pid: u32) -> std::io::Result<usize> {
         let memory = File::open(format!("/proc/{pid}/mem"))?;
@@ -120,7 +64,7 @@ impl Windows {
             let wanted = chunk.len().min(usize::try_from(to - from).unwrap());
             // What goes away while it is read is not there any more.
             let Ok(read) = file.read_at(&mut chunk[..wanted], from) else { break };
-            hits += self.found_in(&chunk[..read]);
+            hits += self.0.found_in(&chunk[..read]);
             if read < chunk.len() {
                 from += read.max(1) as u64;
             } else {
@@ -141,41 +85,12 @@ impl Windows {
 
     fn found_in_file(&self, path: &Path) -> usize {
         // A socket is no file; a segment may have been removed meanwhile.
-        std::fs::read(path).map_or(0, |bytes| self.found_in(&bytes))
+        std::fs::read(path).map_or(0, |bytes| self.0.found_in(&bytes))
     }
-}
-
-fn base64(bytes: &[u8], last_two: &[u8]) -> Vec<u8> {
-    let mut letters: Vec<u8> = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').collect();
-    letters.extend_from_slice(last_two);
-    let sixes = bytes.chunks(3).flat_map(|three| {
-        let joined = three.iter().fold(0_u32, |joined, byte| joined << 8 | u32::from(*byte));
-        let joined = joined << (8 * (3 - three.len()));
-        (0..=three.len()).map(move |at| joined >> (18 - 6 * at) & 63)
-    });
-    sixes.map(|six| letters[six as usize]).collect()
-}
-
-#[test]
-fn the_search_finds_every_form_and_every_alignment() {
-    let secret: Vec<u8> = (0..32_u8).map(|at| at.wrapping_mul(37).wrapping_add(91)).collect();
-    let mut windows = Windows::default();
-    windows.add(&secret);
-    assert_eq!(base64(b"keyclave!", b"+/"), b"a2V5Y2xhdmUh");
-    for before in 0..4 {
-        let around = [&vec![1; before][..], &secret, &[2; 7]].concat();
-        assert!(windows.found_in(&around) > 0);
-        assert!(windows.found_in(&base64(&around, b"+/")) > 0, "{before}");
-        assert!(windows.found_in(&base64(&around, b"-_")) > 0, "{before}");
-        let hex: String = around.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert!(windows.found_in(hex.as_bytes()) > 0);
-    }
-    assert_eq!(windows.found_in(&secret[..WINDOW_BYTES - 1]), 0);
-    assert_eq!(windows.found_in(&[7; 4096]), 0);
 }
 
 /// Everything that must be forgotten. Node `stopped` does not run: its ledger is read.
-fn secrets(cluster: &Cluster, stopped: usize) -> Result<Windows, LiveError> {
+fn secrets(cluster: &Cluster, stopped: usize) -> Result<Secrets, LiveError> {
     let mut windows = Windows::default();
     windows.add(PLAINTEXT);
     windows.add(cluster.root_token()?.as_bytes());
@@ -192,22 +107,21 @@ fn secrets(cluster: &Cluster, stopped: usize) -> Result<Windows, LiveError> {
         cluster.shares()?.iter().take(usize::from(SHARES_NEEDED)).map(|text| read(text)).collect();
     let root = shamir::combine(&shares, set.threshold).unwrap();
     windows.add(root.expose());
-    Ok(windows.with_keyring(&root, &set, cluster))
+    Ok(Secrets(with_keyring(windows, &root, &set, cluster)))
 }
 
-impl Windows {
-    fn with_keyring(
-        mut self,
-        root: &keyclave_crypto::secret::Secret<32>,
-        set: &keyclave_types::seal::ShareSet,
-        cluster: &Cluster,
-    ) -> Self {
-        let id = cluster.cluster_id().unwrap();
-        let bound = [id.as_bytes().as_slice(), &set.id].concat();
-        let keyring = wrap::unwrap(root, &bound, &set.wrapped_keyring).unwrap();
-        self.add(keyring.expose());
-        self
-    }
+/// Adds the keyring.
+fn with_keyring(
+    mut windows: Windows,
+    root: &keyclave_crypto::secret::Secret<32>,
+    set: &keyclave_types::seal::ShareSet,
+    cluster: &Cluster,
+) -> Windows {
+    let id = cluster.cluster_id().unwrap();
+    let bound = [id.as_bytes().as_slice(), &set.id].concat();
+    let keyring = wrap::unwrap(root, &bound, &set.wrapped_keyring).unwrap();
+    windows.add(keyring.expose());
+    windows
 }
 
 async fn code(cluster: &Cluster, number: usize) -> Result<NodeCode, LiveError> {
@@ -226,7 +140,7 @@ async fn replaced(cluster: &Cluster, number: usize, before: &NodeCode) -> Result
     .await
 }
 
-fn search(cluster: &mut Cluster, number: usize, windows: &Windows, when: &str) -> Result<(), LiveError> {
+fn search(cluster: &mut Cluster, number: usize, windows: &Secrets, when: &str) -> Result<(), LiveError> {
     let pid = cluster.server(number)?.pid();
     let memory = windows.found_in_memory(pid).unwrap();
     assert_eq!(memory, 0, "node {number} {when}: {memory} windows in memory");
@@ -277,7 +191,7 @@ async fn a_sealed_process_holds_no_byte_of_what_is_under_the_root() -> Result<()
     }
     say(format_args!(
         "{} windows: {held} hits in an unsealed process, none in {} sealed ones and their files",
-        windows.all.len(),
+        windows.0.count(),
         1 + (cycles + 1) * NODES
     ));
     cluster.give_shares(1, SHARES_NEEDED).await?;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use keyclave_ledger::disk::{Area, Batch, Disk, DiskError, RewriteError};
 
 use super::dice::Dice;
+use crate::windows::Windows;
 
 type Contents = BTreeMap<Area, BTreeMap<Vec<u8>, Vec<u8>>>;
 type Pair = (Vec<u8>, Vec<u8>);
@@ -94,6 +95,16 @@ impl MemoryDisk {
         let values = there.flat_map(BTreeMap::values).chain(&state.remains);
         !needle.is_empty()
             && values.into_iter().any(|value| value.windows(needle.len()).any(|at| at == needle))
+    }
+
+    /// Searches everything that is there or was; how many bytes that are, and in how many places something was found.
+    pub fn search(&self, windows: &Windows) -> (usize, usize) {
+        let state = self.lock();
+        let there = [&state.synced, &state.written].into_iter().flat_map(|contents| contents.values());
+        let pairs = there.flatten().flat_map(|(key, value)| [key, value]);
+        pairs
+            .chain(&state.remains)
+            .fold((0, 0), |(bytes, hits), found| (bytes + found.len(), hits + windows.found_in(found)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

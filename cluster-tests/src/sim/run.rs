@@ -14,7 +14,7 @@ use super::identity::name;
 use super::links::{LinkAct, LinkFault, Links};
 use super::schedule::{self, FAULTS_MS, Fault, Planned, WHOLE_FAULTS_MS, Whom};
 use super::whole::operator::Errand;
-use super::whole::{callers, operator, process};
+use super::whole::{callers, operator, process, search};
 use super::world::{Command, NodeState, Phase, Setup, World};
 use crate::history::{Event, Recorded, Recorder};
 
@@ -211,9 +211,14 @@ impl Driver {
         }
     }
 
-    /// What every node has on its disk.
+    /// What every node has on its disk, and what was said in the open.
     fn close(&mut self) {
         let now = self.now_ms();
+        if self.world.setup.whole {
+            for event in search::everywhere(&self.world) {
+                self.world.recorder.record(now, event);
+            }
+        }
         for node in self.world.members() {
             for event in host::last_words(node) {
                 self.world.recorder.record(now, event);

@@ -15,3 +15,5 @@ pub mod callers;
 pub mod operator;
 
 pub mod secrets;
+
+pub mod search;

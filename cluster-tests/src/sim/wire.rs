@@ -12,6 +12,8 @@ use keyclave_types::member::{HostPort, NodePublicKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use turmoil::net::TcpStream;
 
+use super::ear::{Ear, Heard};
+
 /// One node's end of every connection.
 #[derive(Clone)]
 pub struct PlainWire {
@@ -20,6 +22,9 @@ pub struct PlainWire {
     /// Distinguishes this process of this node from its earlier ones.
     seed: u64,
     connections: Arc<AtomicU64>,
+    /// Who hears what is said, and as whose.
+    ear: Ear,
+    node: u64,
 }
 
 const HELLO_BYTES: usize = 64;
@@ -27,10 +32,15 @@ const HELLO_BYTES: usize = 64;
 impl PlainWire {
     /// The wire of the process `seed` of the node with `key`, accepting members of `directory`.
     pub fn new(key: NodePublicKey, directory: Arc<dyn Directory>, seed: u64) -> Self {
-        Self { key, directory, seed, connections: Arc::default() }
+        Self { key, directory, seed, connections: Arc::default(), ear: Ear::default(), node: 0 }
     }
 
-    async fn greet(&self, mut stream: TcpStream, dials: bool) -> Result<Bound<TcpStream>, Refused> {
+    /// The same, as `node`, with `ear` hearing what is said.
+    pub fn heard_by(self, ear: Ear, node: u64) -> Self {
+        Self { ear, node, ..self }
+    }
+
+    async fn greet(&self, mut stream: TcpStream, dials: bool) -> Result<Bound<Heard<TcpStream>>, Refused> {
         let broken = |error| Refused::Broken(Arc::new(error));
         let mine = self.hello();
         let mut theirs = [0; HELLO_BYTES];
@@ -45,7 +55,7 @@ impl PlainWire {
         }
         let said = if dials { [mine, theirs] } else { [theirs, mine] };
         let exporter = Exporter(*blake3::hash(&said.concat()).as_bytes());
-        Ok(Bound { stream, peer, exporter })
+        Ok(Bound { stream: self.ear.lend(self.node, stream), peer, exporter })
     }
 
     /// Key, then bytes that no other connection of any process has.
@@ -65,9 +75,13 @@ impl PlainWire {
 
 impl Wire for PlainWire {
     type Raw = TcpStream;
-    type Stream = TcpStream;
+    type Stream = Heard<TcpStream>;
 
-    async fn dial(&self, address: &HostPort, expected: &NodePublicKey) -> Result<Bound<TcpStream>, Refused> {
+    async fn dial(
+        &self,
+        address: &HostPort,
+        expected: &NodePublicKey,
+    ) -> Result<Bound<Self::Stream>, Refused> {
         let stream = TcpStream::connect((address.host(), address.port()))
             .await
             .map_err(|error| Refused::Unreachable(Arc::new(error)))?;
@@ -75,7 +89,7 @@ impl Wire for PlainWire {
         if bound.peer == *expected { Ok(bound) } else { Err(Refused::NotMember) }
     }
 
-    async fn accept(&self, raw: TcpStream) -> Result<Bound<TcpStream>, Refused> {
+    async fn accept(&self, raw: TcpStream) -> Result<Bound<Self::Stream>, Refused> {
         self.greet(raw, false).await
     }
 }

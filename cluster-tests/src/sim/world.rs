@@ -9,6 +9,7 @@ use keyclave_node::world::RuntimeMemory;
 
 use super::dice::Dice;
 use super::disk::MemoryDisk;
+use super::ear::Ear;
 use super::identity::name;
 use super::planted::Planted;
 use super::whole::machine::Shelf;
@@ -78,6 +79,8 @@ pub struct World {
     pub recorder: Recorder,
     /// What the people of the cluster hold.
     pub secrets: Secrets,
+    /// What whole nodes say to each other.
+    pub ear: Ear,
     nodes: Arc<Vec<NodeState>>,
     phase: Arc<Mutex<Phase>>,
     operations: Arc<AtomicU64>,
@@ -116,6 +119,7 @@ impl World {
             setup,
             recorder,
             secrets: Secrets::default(),
+            ear: Ear::hearing(),
             nodes: Arc::new(nodes),
             phase: Arc::new(Mutex::new(Phase::Making)),
             operations: Arc::default(),

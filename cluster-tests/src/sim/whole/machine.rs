@@ -23,9 +23,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::sim::disk::MemoryDisk;
+use crate::sim::ear::Ear;
 use crate::sim::net::accepted;
 use crate::sim::planted::Planted;
 use crate::sim::wire::PlainWire;
+use crate::sim::world::{NodeState, World};
 
 /// What of a machine outlives its processes, besides the ledger's disk. Clones share it.
 #[derive(Clone, Default)]
@@ -44,6 +46,8 @@ pub struct SimMachine {
     trail: MemoryFiles,
     process: u64,
     planted: Option<Planted>,
+    ear: Ear,
+    node: u64,
     listener: Mutex<Option<ReceiverStream<Arrived>>>,
 }
 
@@ -51,15 +55,17 @@ pub struct SimMachine {
 type Arrived = io::Result<(TcpStream, SocketAddr)>;
 
 impl SimMachine {
-    /// The host of process number `process`; its peers arrive at `listener`.
-    pub fn new(
-        disk: MemoryDisk,
-        trail: MemoryFiles,
-        process: u64,
-        planted: Option<Planted>,
-        listener: TcpListener,
-    ) -> Self {
-        Self { disk, trail, process, planted, listener: Mutex::new(Some(accepted(listener))) }
+    /// The host of process number `process` of a node; its peers arrive at `listener`.
+    pub fn new(world: &World, node: &NodeState, process: u64, listener: TcpListener) -> Self {
+        Self {
+            disk: node.disk.clone(),
+            trail: node.shelf.trail.clone(),
+            process,
+            planted: world.setup.planted,
+            ear: world.ear.clone(),
+            node: node.number,
+            listener: Mutex::new(Some(accepted(listener))),
+        }
     }
 }
 
@@ -78,7 +84,8 @@ impl Host for SimMachine {
         own: &SigningKey,
         directory: Arc<dyn Directory>,
     ) -> Result<PlainWire, WireError> {
-        Ok(PlainWire::new(NodePublicKey(own.public()), directory, self.process))
+        let wire = PlainWire::new(NodePublicKey(own.public()), directory, self.process);
+        Ok(wire.heard_by(self.ear.clone(), self.node))
     }
 
     fn peer_listener(&self) -> BoxStream<'static, io::Result<TcpStream>> {

@@ -102,8 +102,7 @@ async fn live(world: &World, state: &NodeState, process: u64) -> Result<String, 
     let seed = Dice::new(world.setup.seed, &format!("process {process} of {number}")).bits();
     let entropy: Arc<dyn EntropySource> = Arc::new(SimEntropy::new(seed));
     let listener = TcpListener::bind(("0.0.0.0", PEER_PORT)).await?;
-    let planted = world.setup.planted;
-    let machine = SimMachine::new(state.disk.clone(), state.shelf.trail.clone(), process, planted, listener);
+    let machine = SimMachine::new(world, state, process, listener);
     let outside = Outside {
         clock: Arc::new(state.shelf.clock.clone()),
         entropy: entropy.clone(),
@@ -215,6 +214,12 @@ impl Process<'_> {
 
     fn look(&self, seen: &mut Seen) {
         let node = self.member.node().get();
+        let unsealed = self.member.is_unsealed();
+        if unsealed != seen.unsealed {
+            seen.unsealed = unsealed;
+            let node = self.state.number;
+            self.world.record(if unsealed { Event::Unsealed { node } } else { Event::Sealed { node } });
+        }
         let (leader, term) = self.member.leader();
         let leading = leader.filter(|leader| *leader == self.member.node()).map(|_| term);
         self.state.set_leading(leading);
@@ -272,6 +277,7 @@ impl Process<'_> {
 
 #[derive(Default)]
 struct Seen {
+    unsealed: bool,
     leading: Option<u64>,
     voters: usize,
 }

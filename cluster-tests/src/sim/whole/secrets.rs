@@ -55,6 +55,11 @@ impl Secrets {
         self.held().tickets.get(&host).cloned()
     }
 
+    /// Every join token that is at hand.
+    pub fn tickets(&self) -> Vec<String> {
+        self.held().tickets.values().cloned().collect()
+    }
+
     /// This join token was made for a node.
     pub fn keep_ticket(&self, host: u64, token: String) {
         self.held().tickets.insert(host, token);

@@ -1,0 +1,48 @@
+//! What whole nodes say to each other on connections that are not keyed holds nothing secret (P6): no key name, token,
+//! plaintext or share, and no byte of root or keyring, raw, in hexadecimal or in base64.
+//!
+//! The same search must find something on keyed connections, where requests are forwarded; otherwise it may be blind
+//! and the run is unknown.
+
+use super::Verdict;
+use crate::history::{Event, Recorded};
+
+/// Judges everything that was overheard.
+pub fn check(history: &[Recorded]) -> Verdict {
+    let (mut judged, mut found, mut breaches) = (0, 0, Vec::new());
+    for recorded in history {
+        let Event::Overheard { plain_bytes, speakers, keyed_hits } = &recorded.event else { continue };
+        judged += plain_bytes;
+        found += keyed_hits;
+        breaches.extend(speakers.iter().map(|node| format!("node {node} said something secret in the open")));
+    }
+    if breaches.is_empty() && found == 0 {
+        return Verdict::Unknown("the search found nothing on keyed connections either");
+    }
+    Verdict::of(usize::try_from(judged).unwrap_or(usize::MAX), breaches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(plain_bytes: u64, speakers: &[u64], keyed_hits: u64) -> Verdict {
+        let event =
+            Event::Overheard { plain_bytes, speakers: speakers.iter().copied().collect(), keyed_hits };
+        check(&[Recorded { at_ms: 0, event }])
+    }
+
+    #[test]
+    fn a_secret_in_the_open_is_found() {
+        assert_eq!(verdict(9, &[], 1), Verdict::Held);
+        assert!(matches!(verdict(9, &[2], 1), Verdict::Violated(_)));
+        assert!(matches!(verdict(9, &[2], 0), Verdict::Violated(_)));
+    }
+
+    #[test]
+    fn a_search_that_finds_nothing_anywhere_may_be_blind() {
+        assert!(matches!(verdict(9, &[], 0), Verdict::Unknown(_)));
+        assert!(matches!(verdict(0, &[], 1), Verdict::Unknown(_)));
+        assert!(matches!(check(&[]), Verdict::Unknown(_)));
+    }
+}
