@@ -175,7 +175,7 @@ pub enum Event {
         /// Where.
         node: u64,
     },
-    /// The scheduled versions of a key that rotates by itself, as described at the end.
+    /// The scheduled versions of a key that rotates by itself, as described.
     Scheduled {
         /// Which key.
         key: Key,
@@ -187,6 +187,8 @@ pub enum Event {
         made_ms: u64,
         /// The clock when it was described.
         now_ms: u64,
+        /// Whether the cluster had healed, so that nothing may be missing.
+        at_rest: bool,
     },
     /// A lying member sent something that nobody may believe.
     Forged {

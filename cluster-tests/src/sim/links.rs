@@ -56,6 +56,11 @@ impl Links {
         self.faults.push((until_ms, fault));
     }
 
+    /// Whether there is none.
+    pub fn is_clear(&self) -> bool {
+        self.faults.is_empty()
+    }
+
     /// Ends all faults.
     pub fn clear(&mut self) {
         self.faults.clear();

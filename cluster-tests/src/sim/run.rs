@@ -12,7 +12,7 @@ use super::dice::Dice;
 use super::host;
 use super::identity::name;
 use super::links::{LinkAct, LinkFault, Links};
-use super::schedule::{self, FAULTS_MS, Fault, Planned, WHOLE_FAULTS_MS, Whom};
+use super::schedule::{self, FAULTS_MS, Fault, JUMP_MS_MAX, Planned, WHOLE_FAULTS_MS, Whom};
 use super::whole::operator::Errand;
 use super::whole::{callers, operator, process, search};
 use super::world::{Command, NodeState, Phase, Setup, World};
@@ -172,6 +172,16 @@ impl Driver {
         let length_ms = if self.world.setup.whole { WHOLE_FAULTS_MS } else { FAULTS_MS };
         while self.now_ms() < begun + length_ms {
             while let Some(fault) = planned.next_if(|planned| begun + planned.at_ms <= self.now_ms()) {
+                if fault.fault.casts_out() {
+                    self.outcasts.waiting.push_back(fault);
+                } else if fault.fault.spares_quorum() || self.outcasts.may_lose_more() {
+                    self.begin(&fault);
+                }
+            }
+            if self.is_quiet()
+                && self.outcasts.nobody_is_on_the_way()
+                && let Some(fault) = self.outcasts.waiting.pop_front()
+            {
                 self.begin(&fault);
             }
             if !self.step() {
@@ -246,7 +256,8 @@ impl Driver {
             | Fault::SyncError { whom }
             | Fault::DiskFull { whom }
             | Fault::Seal { whom }
-            | Fault::ClockJump { whom, .. } => self.resolve(whom),
+            | Fault::ClockJump { whom, .. }
+            | Fault::ClockLeap { whom, .. } => self.resolve(whom),
             Fault::CutPair { one, .. } | Fault::Hold { one, .. } | Fault::Overlap { bridge: one } => {
                 Some(one)
             }
@@ -255,6 +266,9 @@ impl Driver {
         };
         // A fault of somebody who is not there does not happen, and is not counted.
         let Some(node) = whom.filter(|node| !self.down.contains_key(node)) else { return };
+        if !self.clock_may_go_wrong(&planned.fault, node) {
+            return;
+        }
         if matches!(planned.fault, Fault::RollBack { .. }) && !self.roll_back(node) {
             return;
         }
@@ -323,12 +337,31 @@ impl Driver {
                 });
                 self.undo.push((until, Undo::Seal(node)));
             }
-            Fault::ClockJump { by_ms, .. } => {
+            Fault::ClockJump { by_ms, .. } | Fault::ClockLeap { by_ms, .. } => {
                 self.with_node(node, |node| node.shelf.clock.jump(by_ms));
                 self.undo.push((until, Undo::Clock(node)));
             }
             Fault::HandOver => self.operate(Errand::StepDown, Command::HandOver),
             Fault::Checkpoint => self.tell_leader(Command::Checkpoint),
+        }
+    }
+
+    /// Whether every member is up, unsealed and heard by all others.
+    fn is_quiet(&self) -> bool {
+        let harmless = |undo: &Undo| matches!(undo, Undo::Clock(_) | Undo::Remove(_));
+        let undone = self.undo.iter().all(|(_, undo)| harmless(undo));
+        let all_up = self.down.keys().all(|node| self.is_out(*node));
+        self.links.is_clear() && undone && all_up && self.world.leader().is_some()
+    }
+
+    /// Whether a clock may be set so: only one leaps at a time, since a majority of clocks that are wrong alike is
+    /// believed, and jumps do not add up to more than is believed.
+    fn clock_may_go_wrong(&self, fault: &Fault, node: u64) -> bool {
+        let off_ms = |node: &NodeState| node.shelf.clock.off_ms().unsigned_abs();
+        match fault {
+            Fault::ClockLeap { .. } => self.world.nodes().iter().all(|node| off_ms(node) <= JUMP_MS_MAX),
+            Fault::ClockJump { .. } => self.world.node(node).is_some_and(|node| off_ms(node) == 0),
+            _ => true,
         }
     }
 

@@ -103,8 +103,15 @@ pub enum Fault {
         /// Which, or all.
         whom: Option<Whom>,
     },
-    /// A node's wall clock jumps. Whole nodes only.
+    /// A node's wall clock jumps by less than what is believed. Whole nodes only.
     ClockJump {
+        /// Which.
+        whom: Whom,
+        /// How far.
+        by_ms: i64,
+    },
+    /// A node's wall clock leaps further than it is believed by itself. Whole nodes only.
+    ClockLeap {
         /// Which.
         whom: Whom,
         /// How far.
@@ -143,9 +150,23 @@ impl Fault {
             Self::OperatorSeal { whom: Some(_) } => "operator-seal",
             Self::OperatorSeal { whom: None } => "operator-seal-all",
             Self::ClockJump { .. } => "clock-jump",
+            Self::ClockLeap { .. } => "clock-leap",
             Self::HandOver => "hand-over",
             Self::Checkpoint => "checkpoint",
         }
+    }
+
+    /// Whether a member must not stay after it.
+    pub fn casts_out(&self) -> bool {
+        matches!(self, Self::Forge { .. } | Self::RollBack { .. })
+    }
+
+    /// Whether no member is lost by it, for however short a time.
+    pub fn spares_quorum(&self) -> bool {
+        matches!(
+            self,
+            Self::Grow | Self::HandOver | Self::Checkpoint | Self::ClockJump { .. } | Self::ClockLeap { .. }
+        )
     }
 
     /// Every class there is, so that a report also names what did not happen.
@@ -171,7 +192,7 @@ impl Fault {
     ];
 
     /// The classes that only runs with whole nodes have.
-    pub const WHOLE_CLASSES: &'static [&'static str] = &["clock-jump"];
+    pub const WHOLE_CLASSES: &'static [&'static str] = &["clock-jump", "clock-leap"];
     /// The classes that only rough runs have, and those that only rough runs with whole nodes have.
     pub const ROUGH_CLASSES: &'static [&'static str] = &["shrink-leader", "forge", "roll-back"];
     /// See there.
@@ -208,6 +229,12 @@ pub const WHOLE_FAULTS_MS: u64 = 70_000;
 const RARE_MS_MAX: u64 = 15_000;
 /// Longest rest between two faults.
 const REST_MS_MAX: u64 = 2_500;
+
+/// The farthest jump of a clock: less than ten minutes, which are believed.
+pub const JUMP_MS_MAX: u64 = 590_000;
+/// Leaps of a clock are this long, or up to an hour longer.
+const HOUR_MS: u64 = 3_600_000;
+const TEN_YEARS_MS: u64 = 87_600 * HOUR_MS;
 
 /// The faults of a seed, in the order of their moments. Several may be under way at a time.
 pub fn draw(Setup { seed, nodes, whole, rough, .. }: Setup) -> Vec<Planned> {
@@ -263,11 +290,17 @@ fn rare(seed: u64, nodes: u64, whole: bool) -> Vec<Planned> {
 
 fn clock(dice: &mut Dice, nodes: u64) -> Fault {
     let whom = if dice.one_in(2) { Whom::Leader } else { Whom::Node(dice.between(1, nodes + 1)) };
-    // Within a minute, and beyond a rotation's period: jumps of less than ten minutes are believed. Larger ones need
-    // the node's rule about clocks that a quorum has to confirm, and join the list with it.
-    let reach_ms = dice.pick(&[30_000_u64, 300_000, 590_000]).copied().unwrap_or(1);
-    let by_ms = i64::try_from(dice.between(1, reach_ms)).unwrap_or(1);
-    Fault::ClockJump { whom, by_ms: if dice.one_in(2) { by_ms } else { -by_ms } }
+    let leaps = dice.one_in(2);
+    let by_ms = if leaps {
+        let least_ms = dice.pick(&[HOUR_MS, TEN_YEARS_MS]).copied().unwrap_or(HOUR_MS);
+        dice.between(least_ms, least_ms + HOUR_MS)
+    } else {
+        // Within a minute, and beyond a rotation's period.
+        let reach_ms = dice.pick(&[30_000, 300_000, JUMP_MS_MAX]).copied().unwrap_or(1);
+        dice.between(1, reach_ms)
+    };
+    let by_ms = i64::try_from(by_ms).unwrap_or(1) * if dice.one_in(2) { 1 } else { -1 };
+    if leaps { Fault::ClockLeap { whom, by_ms } } else { Fault::ClockJump { whom, by_ms } }
 }
 
 fn fault(dice: &mut Dice, nodes: u64) -> Fault {
@@ -311,6 +344,8 @@ fn duration(dice: &mut Dice, fault: &Fault) -> u64 {
         Fault::Swap { .. } => dice.between(2_000, 8_000),
         Fault::OperatorSeal { .. } => dice.between(2_000, 10_000),
         Fault::Seal { .. } | Fault::ClockJump { .. } => dice.between(1_000, 6_000),
+        // Also longer than the leader rests between two looks at the others' clocks.
+        Fault::ClockLeap { .. } => dice.between(1_000, 40_000),
         Fault::HandOver | Fault::Checkpoint | Fault::Grow | Fault::Shrink { .. } => 0,
     }
 }

@@ -1,6 +1,10 @@
 //! Members that must not stay: one whose disk was put back to what it held earlier, one whose place a liar took. They
 //! are given some time to do harm, are then ended for good, and the operator removes them, after a fresh node has
 //! joined in their place.
+//!
+//! Such a member is one that is lost, and what it had acknowledged may be on one other node alone. So it begins when all
+//! members are up, and until it has been ended nobody else is lost: what a liar can do beside a second loss, SECURITY.md
+//! says.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,6 +12,7 @@ use super::Driver;
 use crate::history::Event;
 use crate::sim::disk::Image;
 use crate::sim::forged::Log;
+use crate::sim::schedule::Planned;
 use crate::sim::whole::operator::Errand;
 use crate::sim::world::{Command, NodeState, Phase};
 
@@ -16,6 +21,8 @@ const COPY_MS: u64 = 4_000;
 const COPIES_MAX: usize = 3;
 /// How often the operator is sent to remove who is still a member.
 const REMOVE_AGAIN_MS: u64 = 2_500;
+/// The moment at which the operator is sent for one that still does harm: never.
+const HARMFUL_MS: u64 = u64::MAX;
 /// Members that may be cast out in one run.
 const OUTCASTS_MAX: usize = 2;
 /// How long a machine takes to come back with another disk or another process.
@@ -28,6 +35,8 @@ pub(super) struct Outcasts {
     all: BTreeSet<u64>,
     /// Who is still a member, and when the operator is sent next.
     members: BTreeMap<u64, u64>,
+    /// Faults of this kind that wait until all members are up; meanwhile nobody else is lost.
+    pub(super) waiting: VecDeque<Planned>,
     copies: BTreeMap<u64, VecDeque<Copied>>,
     next_copy_ms: u64,
 }
@@ -36,6 +45,18 @@ pub(super) struct Outcasts {
 struct Copied {
     image: Image,
     led_by: Option<(u64, u64)>,
+}
+
+impl Outcasts {
+    /// Whether a member may be lost besides: none does harm or is about to.
+    pub(super) fn may_lose_more(&self) -> bool {
+        self.waiting.is_empty() && !self.members.values().any(|at| *at == HARMFUL_MS)
+    }
+
+    /// Whether every one is a member no more.
+    pub(super) fn nobody_is_on_the_way(&self) -> bool {
+        self.members.is_empty()
+    }
 }
 
 impl Driver {
@@ -92,6 +113,7 @@ impl Driver {
             let seen_by = seen_by.filter(|leader| *leader != node);
             self.record(Event::RolledBack { node, from, to, seen_by });
             self.outcasts.all.insert(node);
+            self.outcasts.members.insert(node, HARMFUL_MS);
         }
         to < from
     }
@@ -99,6 +121,7 @@ impl Driver {
     /// A liar takes the node's place.
     pub(super) fn replace_by_liar(&mut self, node: u64) {
         self.outcasts.all.insert(node);
+        self.outcasts.members.insert(node, HARMFUL_MS);
         self.end_process(node, self.now_ms() + BACK_MS, true);
         self.with_node(node, |node| node.set_lies(true));
     }

@@ -84,7 +84,8 @@ impl Caller {
             match self.world.phase() {
                 Phase::Making => {}
                 Phase::Faults | Phase::Healing => self.act().await,
-                Phase::Quiet => self.describe_automatic().await,
+                Phase::Quiet if self.world.describes_automatic() => self.describe_automatic(true).await,
+                Phase::Quiet => {}
             }
         }
     }
@@ -107,6 +108,9 @@ impl Caller {
         };
         if self.dice.one_in(40) {
             self.make_automatic().await;
+        }
+        if self.dice.one_in(20) {
+            self.describe_automatic(false).await;
         }
         let asked = self.asked(act);
         let operation = self.world.next_operation();
@@ -213,14 +217,11 @@ impl Caller {
         let _ = self.any.create_key(&name, Algorithm::Xaes256Gcm, rules).await;
     }
 
-    /// At the end, says once what the key that rotates by itself has gone through.
-    async fn describe_automatic(&self) {
-        if !self.world.describes_automatic() {
-            return;
-        }
+    /// Says what the key that rotates by itself has gone through; at the end once.
+    async fn describe_automatic(&self, at_rest: bool) {
         let Some(name) = key_name(AUTOMATIC) else { return };
         let Ok(Answered { value: described, .. }) = self.any.get_key(&name).await else { return };
-        if !self.world.has_described_automatic() {
+        if at_rest && !self.world.has_described_automatic() {
             return;
         }
         let due = |version: &keyclave_types::key::VersionDescription| match version.origin {
@@ -234,6 +235,7 @@ impl Caller {
             due_ms: described.versions.iter().filter_map(due).collect(),
             made_ms: described.created_at.0,
             now_ms: u64::try_from(now).unwrap_or(u64::MAX),
+            at_rest,
         });
     }
 }

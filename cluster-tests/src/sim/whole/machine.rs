@@ -133,6 +133,11 @@ impl WallClock {
         self.off_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
+    /// How far it is ahead, or behind.
+    pub fn off_ms(&self) -> i64 {
+        self.off_ms.load(Ordering::Relaxed)
+    }
+
     /// From here on the clock is right.
     pub fn set_right(&self) {
         self.off_ms.store(0, Ordering::Relaxed);
