@@ -1,8 +1,9 @@
 //! `cargo xtask sim`: builds the simulator once and runs seeds, each in a process of its own, because a seed run
 //! twice in one process was seen to differ. Prints what happened and, for each failure, how to replay it.
 //!
-//! With `--seeds N` alone three things must come out well: every seed's invariants, the same history for a seed that
-//! is run twice, and the planted bugs, each of which must be found.
+//! With `--seeds N` alone four things must come out well: every seed's invariants, in the cluster half and with whole
+//! nodes, calm and rough; the same history for a seed that is run twice; every class of faults, each of which must have
+//! happened; and the planted bugs, each of which must be found.
 
 mod batch;
 mod report;
@@ -13,7 +14,7 @@ use std::time::Instant;
 use crate::failure::TaskError;
 use crate::tree;
 use batch::Run;
-use report::Tally;
+use report::{Classes, Tally};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +39,11 @@ const PLANTED: &[(&str, bool)] = &[
 const PLANTED_SEEDS_MAX: u64 = 20;
 /// One seed in so many runs with whole nodes too, each of which costs as much as several of the cluster half.
 const WHOLE_ONE_IN: u64 = 5;
+/// One seed in so many of each kind runs with the rough faults too.
+const ROUGH_ONE_IN: u64 = 4;
 /// One in so many seeds is run twice.
 const TWICE_ONE_IN: u64 = 20;
-/// From so many seeds on, a class of faults that never happened means that nothing was shown about it.
+/// Asked for so many seeds, a class of faults that never happened means that nothing was shown about it.
 const CLASSES_FROM_SEEDS: u64 = 50;
 
 /// Builds, runs and judges.
@@ -56,12 +59,18 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool, TaskError> {
     if let Some(name) = &ask.planted {
         return planted(&program, name, &ask, ask.seeds);
     }
-    let mut good = seeds(&program, &ask)?;
-    good &= twice(&program, &ask)?;
-    if !ask.whole {
-        let whole = Ask { whole: true, seeds: (ask.seeds / WHOLE_ONE_IN).max(1), ..ask.clone() };
-        good &= seeds(&program, &whole)?;
-        good &= twice(&program, &whole)?;
+    let (mut good, mut classes) = (true, Classes::default());
+    for part in ask.parts() {
+        good &= seeds(&program, &part, &mut classes)?;
+        good &= twice(&program, &part)?;
+    }
+    if ask.seeds >= CLASSES_FROM_SEEDS {
+        for class in classes.missing() {
+            println!("unknown: no seed ever had the fault `{class}`");
+            good = false;
+        }
+    }
+    if !ask.whole && !ask.rough {
         for (name, whole) in PLANTED {
             good &= planted(&program, name, &Ask { whole: *whole, ..ask.clone() }, PLANTED_SEEDS_MAX)?;
         }
@@ -70,7 +79,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool, TaskError> {
 }
 
 /// All seeds, each of which must hold every invariant.
-fn seeds(program: &Path, ask: &Ask) -> Result<bool, TaskError> {
+fn seeds(program: &Path, ask: &Ask, classes: &mut Classes) -> Result<bool, TaskError> {
     let begun = Instant::now();
     let mut tally = Tally::default();
     let runs: Vec<Run> = (ask.first..ask.first.saturating_add(ask.seeds)).map(|seed| ask.run(seed)).collect();
@@ -82,14 +91,16 @@ fn seeds(program: &Path, ask: &Ask) -> Result<bool, TaskError> {
         true
     })?;
     let minutes = begun.elapsed().as_secs_f64() / 60.0;
-    let missing = if ask.seeds >= CLASSES_FROM_SEEDS { tally.missing() } else { Vec::new() };
     print!("{tally}");
-    let kind = if ask.whole { "whole nodes" } else { "the cluster half" };
-    println!("seeds: {:.0} a minute with {kind}", f64::from(tally.runs) / minutes);
-    for class in &missing {
-        println!("unknown: no seed ever had the fault `{class}`");
-    }
-    Ok(tally.failed == 0 && missing.is_empty())
+    let kind = kind(ask.whole);
+    let rough = if ask.rough { " and rough faults" } else { "" };
+    println!("seeds: {:.0} a minute with {kind}{rough}", f64::from(tally.runs) / minutes);
+    classes.add(kind, &tally);
+    Ok(tally.failed == 0)
+}
+
+fn kind(whole: bool) -> &'static str {
+    if whole { "whole nodes" } else { "the cluster half" }
 }
 
 /// Some seeds again: the same seed must give the same history.
@@ -144,6 +155,27 @@ fn build(root: &Path) -> Result<PathBuf, TaskError> {
 }
 
 impl Ask {
+    /// What is run one after the other: each kind of nodes that was not excluded, calm and rough.
+    fn parts(&self) -> Vec<Self> {
+        let mut parts = vec![self.clone()];
+        if !self.whole {
+            let whole = |part: &Self| part.one_in(WHOLE_ONE_IN, |part| part.whole = true);
+            parts.extend(parts.iter().map(whole).collect::<Vec<_>>());
+        }
+        if !self.rough {
+            let rough = |part: &Self| part.one_in(ROUGH_ONE_IN, |part| part.rough = true);
+            parts.extend(parts.iter().map(rough).collect::<Vec<_>>());
+        }
+        parts
+    }
+
+    /// So many fewer of its seeds, in another way.
+    fn one_in(&self, times: u64, otherwise: fn(&mut Self)) -> Self {
+        let mut part = Self { seeds: (self.seeds / times).max(1), ..self.clone() };
+        otherwise(&mut part);
+        part
+    }
+
     fn run(&self, seed: u64) -> Run {
         Run { seed, nodes: self.nodes, planted: self.planted.clone(), whole: self.whole, rough: self.rough }
     }
@@ -181,6 +213,18 @@ fn parse(arguments: &[&str]) -> Option<Ask> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seeds_alone_run_every_kind_calm_and_rough() {
+        let parts = |words: &[&str]| -> Vec<(u64, bool, bool)> {
+            let parts = parse(words).unwrap().parts();
+            parts.iter().map(|part| (part.seeds, part.whole, part.rough)).collect()
+        };
+        let all = [(200, false, false), (40, true, false), (50, false, true), (10, true, true)];
+        assert_eq!(parts(&["--seeds", "200"]), all);
+        assert_eq!(parts(&["--seeds", "40", "--rough"]), [(40, false, true), (8, true, true)]);
+        assert_eq!(parts(&["--seeds", "40", "--whole"]), [(40, true, false), (10, true, true)]);
+    }
 
     #[test]
     fn the_arguments_say_what_runs() {

@@ -115,10 +115,26 @@ impl Tally {
             *self.faults.entry(class.clone()).or_default() += count;
         }
     }
+}
 
-    /// Classes of faults that never happened.
+/// How often each class of faults happened in each kind of runs.
+#[derive(Default)]
+pub(crate) struct Classes {
+    counts: BTreeMap<(&'static str, String), u64>,
+}
+
+impl Classes {
+    /// Adds what happened in runs of this kind.
+    pub(crate) fn add(&mut self, kind: &'static str, tally: &Tally) {
+        for (class, count) in &tally.faults {
+            *self.counts.entry((kind, class.clone())).or_default() += count;
+        }
+    }
+
+    /// Classes that a kind of runs could have had, and never had.
     pub(crate) fn missing(&self) -> Vec<String> {
-        self.faults.iter().filter(|(_, count)| **count == 0).map(|(class, _)| class.clone()).collect()
+        let never = self.counts.iter().filter(|(_, count)| **count == 0);
+        never.map(|((kind, class), _)| format!("{class} with {kind}")).collect()
     }
 }
 
@@ -180,11 +196,15 @@ mod tests {
 
     #[test]
     fn a_class_of_faults_that_never_happened_is_missing() {
-        let mut tally = Tally::default();
+        let (mut tally, mut classes) = (Tally::default(), Classes::default());
         tally.add(&outcome("held", 0));
-        assert_eq!(tally.missing(), ["crash"]);
+        classes.add("whole nodes", &tally);
+        assert_eq!(classes.missing(), ["crash with whole nodes"]);
         tally.add(&outcome("held", 2));
-        assert_eq!(tally.missing(), Vec::<String>::new());
+        classes.add("the cluster half", &tally);
+        assert_eq!(classes.missing(), ["crash with whole nodes"], "each kind by itself");
+        classes.add("whole nodes", &tally);
+        assert_eq!(classes.missing(), Vec::<String>::new());
         assert_eq!((tally.runs, tally.failed), (2, 0));
     }
 
