@@ -221,8 +221,9 @@ pub enum Event {
     },
     /// What nodes said to each other was searched for secrets.
     Overheard {
-        /// Bytes on connections that are not keyed.
-        plain_bytes: u64,
+        /// Whether anything was said on connections that are not keyed. How many bytes depends on how headers are
+        /// packed, which is not the seed's doing.
+        plain_heard: bool,
         /// Who said something secret there.
         speakers: BTreeSet<u64>,
         /// Places on keyed connections that hold something secret.

@@ -11,8 +11,8 @@ use crate::history::{Event, Recorded};
 pub fn check(history: &[Recorded]) -> Verdict {
     let (mut judged, mut found, mut breaches) = (0, 0, Vec::new());
     for recorded in history {
-        let Event::Overheard { plain_bytes, speakers, keyed_hits } = &recorded.event else { continue };
-        judged += plain_bytes;
+        let Event::Overheard { plain_heard, speakers, keyed_hits } = &recorded.event else { continue };
+        judged += u64::from(*plain_heard);
         found += keyed_hits;
         breaches.extend(speakers.iter().map(|node| format!("node {node} said something secret in the open")));
     }
@@ -26,23 +26,23 @@ pub fn check(history: &[Recorded]) -> Verdict {
 mod tests {
     use super::*;
 
-    fn verdict(plain_bytes: u64, speakers: &[u64], keyed_hits: u64) -> Verdict {
+    fn verdict(plain_heard: bool, speakers: &[u64], keyed_hits: u64) -> Verdict {
         let event =
-            Event::Overheard { plain_bytes, speakers: speakers.iter().copied().collect(), keyed_hits };
+            Event::Overheard { plain_heard, speakers: speakers.iter().copied().collect(), keyed_hits };
         check(&[Recorded { at_ms: 0, event }])
     }
 
     #[test]
     fn a_secret_in_the_open_is_found() {
-        assert_eq!(verdict(9, &[], 1), Verdict::Held);
-        assert!(matches!(verdict(9, &[2], 1), Verdict::Violated(_)));
-        assert!(matches!(verdict(9, &[2], 0), Verdict::Violated(_)));
+        assert_eq!(verdict(true, &[], 1), Verdict::Held);
+        assert!(matches!(verdict(true, &[2], 1), Verdict::Violated(_)));
+        assert!(matches!(verdict(true, &[2], 0), Verdict::Violated(_)));
     }
 
     #[test]
     fn a_search_that_finds_nothing_anywhere_may_be_blind() {
-        assert!(matches!(verdict(9, &[], 0), Verdict::Unknown(_)));
-        assert!(matches!(verdict(0, &[], 1), Verdict::Unknown(_)));
+        assert!(matches!(verdict(true, &[], 0), Verdict::Unknown(_)));
+        assert!(matches!(verdict(false, &[], 1), Verdict::Unknown(_)));
         assert!(matches!(check(&[]), Verdict::Unknown(_)));
     }
 }

@@ -31,7 +31,7 @@ pub fn everywhere(world: &World) -> Vec<Event> {
         return vec![Event::Broken { why: "nobody knows what the cluster's secrets are".to_owned() }];
     };
     let Found { plain_bytes, speakers, keyed_hits } = world.ear.search(&windows);
-    let mut events = vec![Event::Overheard { plain_bytes, speakers, keyed_hits }];
+    let mut events = vec![Event::Overheard { plain_heard: plain_bytes > 0, speakers, keyed_hits }];
     events.extend(world.nodes().iter().filter(|node| node.is_active()).map(|node| {
         let (disk, on_disk) = node.disk.search(&windows);
         let (trail, in_trail) = in_trail(&node.shelf.trail, &windows);
