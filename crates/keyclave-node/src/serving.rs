@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use keyclave_audit::trail::Trail;
 use keyclave_crypto::entropy::Entropy;
-use keyclave_policy::Principal;
 use keyclave_types::ids::NodeId;
 use keyclave_types::position::Position;
 use keyclave_types::request::{Write, WriteAnswer};
@@ -152,7 +151,10 @@ impl<H: Host> Serving<H> {
     /// answer with, if so. Whatever was acknowledged before it began is in this node's view. Needs nobody, so it also
     /// serves where nobody can be asked.
     pub fn stands_still(&self, reads: &ReadSet, staleness_max_ms: u64) -> Result<Option<Position>, Failure> {
-        let last = self.unsealed.confirmer.last().filter(|_| staleness_max_ms > 0);
+        if staleness_max_ms == 0 {
+            return Ok(None);
+        }
+        let last = self.unsealed.confirmer.last();
         let Some((confirmed, now)) = last.zip(Moment::now(&*self.member.world.clock)) else {
             return Ok(None);
         };
@@ -199,11 +201,9 @@ impl<H: Host> Serving<H> {
         write: &Write,
         arrived_at: NodeId,
         deadline: Instant,
-    ) -> Result<(Settled<WriteAnswer>, Principal), Failure> {
-        let mut asked_by = Principal::Unauthenticated;
-        let settled = self.member.carry_through(arrived_at, deadline, |view, occasion, entropy| {
+    ) -> Result<Settled<WriteAnswer>, Failure> {
+        let carried = self.member.carry_through(arrived_at, deadline, |view, occasion, entropy| {
             let authenticated = authenticate::authenticate(view, bearer, occasion.now)?;
-            asked_by = authenticated.principal.clone();
             let (action, key) = keyclave_policy::Action::of_write(&write.change);
             let permit =
                 keyclave_policy::decide(&authenticated.principal, action, key).map_err(|denied| {
@@ -215,8 +215,7 @@ impl<H: Host> Serving<H> {
             let decision = decide::decide(view, &permit, write, occasion, entropy)?;
             Ok(self.member.decided(action, decision))
         });
-        let settled = settled.await?;
-        Ok((settled, asked_by))
+        carried.await
     }
 
     /// Who leads, if it is another node.

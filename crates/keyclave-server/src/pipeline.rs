@@ -4,13 +4,15 @@
 //! the answer leaves if nothing that it rests on has changed, and is made again otherwise.
 //! Writes: a durable intent, then the leader's decision and transaction, then a durable outcome.
 
+mod answering;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use keyclave_audit::record::{RecordDraft, Who};
 use keyclave_crypto::entropy::Entropy;
 use keyclave_node::failure::Failure;
-use keyclave_node::host::{Host, Leaving};
+use keyclave_node::host::Host;
 use keyclave_node::member::Member;
 use keyclave_node::node::Node;
 use keyclave_node::serving::Serving;
@@ -23,7 +25,7 @@ use keyclave_types::name::KeyName;
 use keyclave_types::position::Position;
 use keyclave_types::request::Read;
 use keyclave_vault::authenticate::authenticate;
-use keyclave_vault::compute::{Computed, NeedBlock, Outcome, ReadAnswer, compute};
+use keyclave_vault::compute::{Computed, Outcome, ReadAnswer, compute};
 use keyclave_vault::reads::ReadSet;
 use keyclave_vault::refusal::{Refusal, Refused};
 use keyclave_vault::view::View;
@@ -31,13 +33,12 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 use tonic::Status;
 
+pub(crate) use answering::Found;
+
 use crate::budget::Party;
 use crate::caller::Caller;
 use crate::recording::Recording;
 use crate::refusals::{COUNTED_MS, Place, Refusals};
-
-/// How often one read is done again because what it rests on changed, before it is given up.
-const READS_MAX: usize = 16;
 
 /// What the services call. Cheap clones share the node.
 pub struct Pipeline<H: Host> {
@@ -60,32 +61,6 @@ impl<H: Host> Clone for Pipeline<H> {
     }
 }
 
-/// What was found to answer, before it may leave.
-pub(crate) enum Found<A> {
-    /// The answer, which goes on record as done.
-    Answer(A),
-    /// A no.
-    Refused(Refusal),
-    /// Either, about keys whose owners let it rest on a confirmation that began at most so long ago.
-    Within {
-        /// The answer or the no.
-        answer: Result<A, Refusal>,
-        /// How long ago.
-        staleness_max_ms: u64,
-    },
-    /// A no that is about the request itself.
-    Invalid(Status),
-    /// A block of uses is missing.
-    Need(NeedBlock),
-    /// The caller may; what is done, and its record, follow.
-    Permitted {
-        /// What to go on with.
-        answer: A,
-        /// Whether that must be confirmed here, because nobody decides it anew.
-        confirm: bool,
-    },
-}
-
 /// Somebody who may do what was asked for.
 pub(crate) struct Permitted<H: Host> {
     /// The member that is asked.
@@ -98,20 +73,6 @@ pub(crate) struct Permitted<H: Host> {
     pub(crate) recording: Recording,
     /// Where the ledger stood.
     pub(crate) position: Position,
-}
-
-/// Why there is no answer.
-enum Unanswered {
-    /// The trail says so.
-    OnRecord(Status),
-    /// It must be put on record before it leaves.
-    OffRecord(Status),
-}
-
-impl From<Failure> for Unanswered {
-    fn from(failure: Failure) -> Self {
-        Self::OffRecord(failure.into_status())
-    }
 }
 
 impl<H: Host> Pipeline<H> {
@@ -262,127 +223,6 @@ impl<H: Host> Pipeline<H> {
         Ok((permit, view))
     }
 
-    /// Asks `question` of one frozen view after another until its answer stands; every no is on record.
-    pub(crate) async fn confirmed<A>(
-        &self,
-        caller: &Caller,
-        recording: &mut Recording,
-        action: Action,
-        key: Option<&KeyName>,
-        floor: Option<Position>,
-        question: impl FnMut(&Serving<H>, &View, &Permit) -> (Found<A>, ReadSet),
-    ) -> Result<(A, Position), Status> {
-        let member = self.member_for(caller, recording).await?;
-        let answered = self.answered(&member, caller, recording, action, key, floor, question).await;
-        match answered {
-            Ok(answered) => Ok(answered),
-            Err(Unanswered::OnRecord(status)) => Err(status),
-            Err(Unanswered::OffRecord(status)) => {
-                self.record_refusal(&member, recording, &status).await?;
-                Err(status)
-            }
-        }
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "one call's whole circumstances, from one caller")]
-    async fn answered<A>(
-        &self,
-        member: &Arc<Member<H>>,
-        caller: &Caller,
-        recording: &mut Recording,
-        action: Action,
-        key: Option<&KeyName>,
-        floor: Option<Position>,
-        mut question: impl FnMut(&Serving<H>, &View, &Permit) -> (Found<A>, ReadSet),
-    ) -> Result<(A, Position), Unanswered> {
-        let serving = member.serving()?;
-        let mut unreached = floor;
-        for _ in 0..READS_MAX {
-            if Instant::now() >= caller.deadline {
-                return Err(Failure::Deadline.into());
-            }
-            // Begun before the view is taken: whatever was acknowledged before this moment must be seen.
-            let confirming = serving.begin_confirmation();
-            let view = serving.view()?;
-            let at = view.position();
-            recording.body.view = Some(at);
-            let (found, reads) = match self.permit(caller, &serving, &view, action, key, recording) {
-                Ok((permit, mut reads)) => {
-                    let below =
-                        |floor: &Position| floor.generation != at.generation || floor.index > at.index;
-                    // Only who may ask is waited for.
-                    if let Some(floor) = unreached.take().filter(below) {
-                        in_time(caller, serving.reach(Some(floor))).await?;
-                        continue;
-                    }
-                    let (found, read) = question(&serving, &view, &permit);
-                    reads.extend(read);
-                    (found, reads)
-                }
-                Err(Refused { refusal, reads }) => (Found::Refused(refusal), reads),
-            };
-            let mut staleness_max_ms = 0;
-            let outcome = match found {
-                Found::Need(need) => {
-                    in_time(caller, serving.reserve(need, caller.deadline)).await?;
-                    continue;
-                }
-                Found::Permitted { answer, confirm: false } => return Ok((answer, at)),
-                Found::Permitted { answer, confirm: true } => {
-                    match in_time(caller, serving.stands(&reads, confirming, Leaving::Answer)).await? {
-                        Some(position) => return Ok((answer, position)),
-                        None => continue,
-                    }
-                }
-                Found::Answer(answer) => Ok(answer),
-                Found::Refused(refusal) => Err(Failure::Refused(refusal)),
-                Found::Within { answer, staleness_max_ms: allowed } => {
-                    staleness_max_ms = allowed;
-                    answer.map_err(Failure::Refused)
-                }
-                Found::Invalid(status) => Err(Failure::Elsewhere(status)),
-            };
-            let leaving = if outcome.is_ok() { Leaving::Answer } else { Leaving::Refusal };
-            let still = serving.stands_still(&reads, staleness_max_ms)?;
-            let stands = async {
-                match still {
-                    Some(position) => Ok(Some(position)),
-                    None => in_time(caller, serving.stands(&reads, confirming, leaving)).await,
-                }
-            };
-            let (mut stands, recorded) =
-                tokio::join!(stands, self.record_outcome(member, recording, outcome.as_ref().err()));
-            let recorded = recorded.map_err(Unanswered::OnRecord)?;
-            if still.is_some() {
-                // The disk may have taken its time: what leaves is no older than its owner allows.
-                stands = serving.stands_still(&reads, staleness_max_ms);
-            }
-            if let Ok(Some(position)) = stands {
-                let outcome = outcome.map(|answer| (answer, position));
-                return outcome.map_err(|no| Unanswered::OnRecord(no.to_status(Some(position))));
-            }
-            if recorded {
-                let withheld = self.record(member, recording.withheld(self.clock.now())).await;
-                withheld.map_err(Unanswered::OnRecord)?;
-            }
-            stands.map_err(|failure| Unanswered::OnRecord(failure.into_status()))?;
-        }
-        Err(Failure::Contended.into())
-    }
-
-    /// Puts an answer or a no on record; whether it is there, and not only counted.
-    async fn record_outcome(
-        &self,
-        member: &Member<H>,
-        recording: &Recording,
-        no: Option<&Failure>,
-    ) -> Result<bool, Status> {
-        match no {
-            None => self.record(member, recording.done(self.clock.now())).await.map(|()| true),
-            Some(no) => self.record_refusal(member, recording, &no.to_status(None)).await,
-        }
-    }
-
     /// Whom the credential speaks for, and whether they may.
     fn permit(
         &self,
@@ -479,11 +319,6 @@ impl<H: Host> Pipeline<H> {
     pub(crate) fn request_id(&self) -> RequestId {
         RequestId::from_bytes(self.entropy().array())
     }
-}
-
-/// What takes longer than the caller waits has failed.
-async fn in_time<T>(caller: &Caller, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::time::timeout_at(caller.deadline, work).await.unwrap_or(Err(Failure::Deadline))
 }
 
 /// How large a request is, for its record.

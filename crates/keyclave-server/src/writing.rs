@@ -180,7 +180,7 @@ pub(crate) async fn decide_here<H: Host>(
     arrived_at: NodeId,
     deadline: Instant,
 ) -> Result<(WriteAnswer, Position), Failure> {
-    let (settled, _) = serving.write_as_leader(bearer, write, arrived_at, deadline).await?;
+    let settled = serving.write_as_leader(bearer, write, arrived_at, deadline).await?;
     let answer = match (&write.change, settled.answer) {
         (WriteKind::CreateJoinToken, WriteAnswer::Token { id, text, expires_at }) => {
             WriteAnswer::Token { id, text: serving.member().pinned_join_token(&text)?, expires_at }
