@@ -73,3 +73,14 @@ pub const ALL: &[(&str, Invariant)] = &[
     ("rolled_back", rolled_back::check),
     ("healed", healed::check),
 ];
+
+/// Whether an invariant finds a breach in these events, which must give it something to judge.
+#[cfg(test)]
+fn is_violated(invariant: Invariant, events: impl IntoIterator<Item = crate::history::Event>) -> bool {
+    let history: Vec<_> = events.into_iter().map(|event| Recorded { at_ms: 0, event }).collect();
+    match invariant(&history) {
+        Verdict::Violated(_) => true,
+        Verdict::Held => false,
+        Verdict::Unknown(why) => panic!("{why}"),
+    }
+}

@@ -26,10 +26,10 @@ mod load;
 mod judge;
 
 pub use cluster::{Cluster, SHARES_NEEDED};
-pub use disk::Disk;
+pub use disk::{Disk, on_disks};
 pub use failure::LiveError;
 pub use journal::{Caller, Journal};
-pub use judge::{untouched_trails, verdict};
+pub use judge::{untouched_trails, verdict, verdict_under_load};
 pub use load::{Load, Tally};
 pub use place::Place;
 pub use ports::free;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_tests::history::{Event, Key, KeyAct, KeyAnswer};
-use cluster_tests::live::{Caller, Cluster, Disk, Journal, LiveError, Load, Place, say, until, verdict};
+use cluster_tests::live::{
+    Caller, Cluster, Journal, LiveError, Load, Place, on_disks, say, until, verdict, verdict_under_load,
+};
 use keyclave_client::seal::SealState;
 use keyclave_ledger::disk::{Area, Batch, Disk as _};
 use keyclave_ledger::sled_disk::SledDisk;
@@ -55,23 +57,7 @@ async fn a_failed_sync_ends_the_process_which_says_why_and_the_others_go_on() ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_clearly_loses_nothing_and_recovers() -> Result<(), LiveError> {
-    let place = Place::fresh()?;
-    let mut nodes = Cluster::plan(&place, 3)?;
-    let mut disks = Vec::new();
-    for node in &mut nodes {
-        match Disk::make(place.root(), node.number) {
-            Ok(disk) => {
-                node.data = disk.mounted().join("data");
-                disks.push(disk);
-            }
-            Err(error) => {
-                say(format_args!("full disks SKIPPED: {error}"));
-                return Ok(());
-            }
-        }
-    }
-    let mut cluster = Cluster::of(place, nodes);
-    let disks = disks;
+    let Some((mut cluster, disks)) = on_disks(Place::fresh()?, &[], "full disks")? else { return Ok(()) };
     cluster.found().await?;
     let journal = Journal::begin();
     let load = Load::begin(&cluster, &journal).await?;
@@ -299,10 +285,7 @@ async fn finish(cluster: &Cluster, journal: &Journal, load: Load, own: &[Key]) -
     let mut keys = load.keys();
     let tally = load.end().await;
     keys.extend(own);
-    let events = verdict(cluster, journal, &[1, 2, 3], &keys).await?;
-    say(format_args!("{tally:?}, {} keys, {events} events judged", keys.len()));
-    assert!(tally.answered > 50, "too little load to judge: {tally:?}");
-    Ok(())
+    verdict_under_load(cluster, journal, &keys, tally).await
 }
 
 /// Keys with two versions each; all must be acknowledged.

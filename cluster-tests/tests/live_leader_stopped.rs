@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cluster_tests::history::{Event, Key, KeyAct, KeyAnswer};
-use cluster_tests::live::{Caller, Cluster, Journal, LiveError, Load, say, verdict};
+use cluster_tests::live::{Caller, Cluster, Journal, LiveError, Load, say, verdict_under_load};
 use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
@@ -33,10 +33,7 @@ async fn a_stopped_node_answers_nothing_stale_when_it_goes_on() -> Result<(), Li
     let mut keys = load.keys();
     let tally = load.end().await;
     keys.extend(ROUND..ROUND + 4);
-    let events = verdict(&cluster, &journal, &[1, 2, 3], &keys).await?;
-    say(format_args!("{tally:?}, {} keys, {events} events judged", keys.len()));
-    assert!(tally.answered > 50, "too little load to judge: {tally:?}");
-    Ok(())
+    verdict_under_load(&cluster, &journal, &keys, tally).await
 }
 
 /// Stops `node`, changes two keys elsewhere, asks the stopped node about them, and lets it go on.

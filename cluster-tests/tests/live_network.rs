@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cluster_tests::history::{Event, Key, KeyAct, KeyAnswer};
-use cluster_tests::live::{Cluster, Journal, LiveError, Load, Place, say, verdict};
+use cluster_tests::live::{Cluster, Journal, LiveError, Load, Place, say, verdict_under_load};
 use tokio::time::{Instant, sleep};
 
 use network::{CALLERS, Network, Weather};
@@ -50,10 +50,7 @@ async fn loss_delay_and_a_leader_in_a_minority_break_no_promise() -> Result<(), 
     keys.push(OWN);
     heal(&cluster, &journal).await?;
     keys.push(OWN + 1);
-    let events = verdict(&cluster, &journal, &[1, 2, 3], &keys).await?;
-    say(format_args!("{tally:?}, {} keys, {events} events judged", keys.len()));
-    assert!(tally.answered > 50, "too little load to judge: {tally:?}");
-    Ok(())
+    verdict_under_load(&cluster, &journal, &keys, tally).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,10 +101,7 @@ async fn one_way_cuts_and_flapping_break_no_promise() -> Result<(), LiveError> {
     journal.caller(cluster.client_of_all()?, 0).ask(OWN, KeyAct::Create).await;
     heal(&cluster, &journal).await?;
     keys.extend([OWN, OWN + 1]);
-    let events = verdict(&cluster, &journal, &[1, 2, 3], &keys).await?;
-    say(format_args!("{tally:?}, {} keys, {events} events judged", keys.len()));
-    assert!(tally.answered > 50, "too little load to judge: {tally:?}");
-    Ok(())
+    verdict_under_load(&cluster, &journal, &keys, tally).await
 }
 
 /// Three nodes that do not run yet, each in a namespace of its own; none, with the reason said, where there can be none.

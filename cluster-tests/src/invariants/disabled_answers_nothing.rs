@@ -67,6 +67,7 @@ struct Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::is_violated;
 
     fn asked(operation: u64, act: KeyAct) -> Event {
         Event::Invoked { operation, node: 1, act: Act::Key { key: 1, act } }
@@ -80,9 +81,7 @@ mod tests {
 
     fn violated(more: &[Event]) -> bool {
         let disabled = [asked(1, KeyAct::SetEnabled(false)), said(1, IS)];
-        let events = disabled.iter().chain(more).cloned();
-        let history: Vec<_> = events.map(|event| Recorded { at_ms: 0, event }).collect();
-        matches!(check(&history), Verdict::Violated(_))
+        is_violated(check, disabled.iter().chain(more).cloned())
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub fn check(history: &[Recorded]) -> Verdict {
 mod tests {
     use super::*;
     use crate::history::LogLine;
+    use crate::invariants::is_violated;
 
     fn forged(believed: bool) -> Event {
         Event::Forged { node: 3, to: 1, what: "x".to_owned(), believed, hash: Some("bad".to_owned()) }
@@ -55,12 +56,7 @@ mod tests {
     }
 
     fn violated(events: &[Event]) -> bool {
-        let history: Vec<_> = events.iter().cloned().map(|event| Recorded { at_ms: 0, event }).collect();
-        match check(&history) {
-            Verdict::Violated(_) => true,
-            Verdict::Held => false,
-            Verdict::Unknown(why) => panic!("{why}"),
-        }
+        is_violated(check, events.iter().cloned())
     }
 
     #[test]

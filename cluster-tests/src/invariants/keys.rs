@@ -113,6 +113,7 @@ fn by_key(history: &[Recorded]) -> BTreeMap<Key, Vec<Operation<KeyAct, KeyAnswer
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::is_violated;
 
     fn asked(operation: u64, act: KeyAct) -> Event {
         Event::Invoked { operation, node: 1, act: Act::Key { key: 1, act } }
@@ -126,13 +127,7 @@ mod tests {
 
     fn violated(more: &[Event]) -> bool {
         let made = [asked(1, KeyAct::Create), said(1, FIRST)];
-        let events = made.iter().chain(more).cloned();
-        let history: Vec<_> = events.map(|event| Recorded { at_ms: 0, event }).collect();
-        match check(&history) {
-            Verdict::Violated(_) => true,
-            Verdict::Held => false,
-            Verdict::Unknown(why) => panic!("{why}"),
-        }
+        is_violated(check, made.iter().chain(more).cloned())
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub fn check(history: &[Recorded]) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::is_violated;
 
     const BACK: Event = Event::RolledBack { node: 2, from: 50, to: 30, seen_by: Some(1) };
 
@@ -52,12 +53,7 @@ mod tests {
     }
 
     fn violated(events: &[Event]) -> bool {
-        let history: Vec<_> = events.iter().cloned().map(|event| Recorded { at_ms: 0, event }).collect();
-        match check(&history) {
-            Verdict::Violated(_) => true,
-            Verdict::Held => false,
-            Verdict::Unknown(why) => panic!("{why}"),
-        }
+        is_violated(check, events.iter().cloned())
     }
 
     #[test]

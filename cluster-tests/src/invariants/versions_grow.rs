@@ -61,6 +61,7 @@ fn tells_of(act: KeyAct, answer: &Answer) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::is_violated;
 
     fn asked(operation: u64, act: KeyAct) -> Event {
         Event::Invoked { operation, node: 1, act: Act::Key { key: 1, act } }
@@ -75,8 +76,7 @@ mod tests {
     }
 
     fn violated(events: &[Event]) -> bool {
-        let history: Vec<_> = events.iter().cloned().map(|event| Recorded { at_ms: 0, event }).collect();
-        matches!(check(&history), Verdict::Violated(_))
+        is_violated(check, events.iter().cloned())
     }
 
     #[test]

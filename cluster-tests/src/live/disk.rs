@@ -1,12 +1,13 @@
 //! A disk of one node's own: an ext4 on a loop device, which can be filled, and whose power a test can
 //! cut. Needs root.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::LiveError;
+use super::{Cluster, LiveError, Place, say};
 
 /// Bytes of each disk; a sparse file.
 const DISK_BYTES: u64 = 256 << 20;
@@ -16,6 +17,32 @@ const DISK_BYTES: u64 = 256 << 20;
 pub struct Disk {
     image: PathBuf,
     mounted: PathBuf,
+}
+
+/// Three nodes that do not run yet, each with a disk of its own, run within `within`; none, with the reason why `test`
+/// is skipped said, where there can be none. The disks come after the cluster, so that they are unmounted before its
+/// directories are removed.
+pub fn on_disks(
+    place: Place,
+    within: &[OsString],
+    test: &str,
+) -> Result<Option<(Cluster, Vec<Disk>)>, LiveError> {
+    let mut nodes = Cluster::plan(&place, 3)?;
+    let mut disks = Vec::new();
+    for node in &mut nodes {
+        match Disk::make(place.root(), node.number) {
+            Ok(disk) => {
+                node.data = disk.mounted().join("data");
+                node.within = within.to_vec();
+                disks.push(disk);
+            }
+            Err(error) => {
+                say(format_args!("{test} SKIPPED: {error}"));
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some((Cluster::of(place, nodes), disks)))
 }
 
 impl Disk {

@@ -6,9 +6,12 @@ use keyclave_audit::directory::Directory;
 use keyclave_audit::segment_key::NoKeys;
 use keyclave_audit::verify::{Expectation, verify};
 
-use super::{Cluster, Journal, LiveError};
+use super::{Cluster, Journal, LiveError, Tally, say};
 use crate::history::{Act, Answer, Event, Held, Key, KeyAct, KeyAnswer, Recorded};
 use crate::invariants::{Invariant, Verdict, acknowledged_writes, keys, revisions_grow};
+
+/// Answers under load below which a run shows nothing.
+const ANSWERED_MIN: u32 = 50;
 
 /// Asks each of `nodes` for each of `keys`, and judges everything: every answer linearizable, every acknowledged
 /// version there at every node, versions strictly growing. The number of events judged.
@@ -39,6 +42,23 @@ pub async fn verdict(
     let history = journal.history();
     judge(&history, ends)?;
     Ok(history.len())
+}
+
+/// [`verdict`] over the first three nodes, said together with what was asked under load; too little of that is no
+/// verdict.
+pub async fn verdict_under_load(
+    cluster: &Cluster,
+    journal: &Journal,
+    keys: &[Key],
+    tally: Tally,
+) -> Result<(), LiveError> {
+    let events = verdict(cluster, journal, &[1, 2, 3], keys).await?;
+    say(format_args!("{tally:?}, {} keys, {events} events judged", keys.len()));
+    if tally.answered <= ANSWERED_MIN {
+        let what = format!("too little load to judge: {tally:?}");
+        return Err(LiveError::Broken { invariant: "load", what });
+    }
+    Ok(())
 }
 
 /// The invariants over what callers were told and what each node has of every key at the end.
