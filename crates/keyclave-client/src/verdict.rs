@@ -151,7 +151,8 @@ fn of_code(status: &Status) -> Verdict {
     match status.code() {
         Code::DeadlineExceeded | Code::Cancelled => again(Standing::Slow),
         Code::Unavailable | Code::Unknown => again(Standing::Busy),
-        Code::Internal if on_the_way => again(Standing::Busy),
+        // A connection that its server has ended, perhaps for too many calls that it refused, says nothing of this one.
+        Code::Internal | Code::ResourceExhausted if on_the_way => again(Standing::Busy),
         Code::Ok
         | Code::InvalidArgument
         | Code::NotFound
@@ -204,5 +205,18 @@ mod tests {
         let broke = Status::from_error(Box::new(io::Error::from(io::ErrorKind::BrokenPipe)));
         assert!(matches!(verdict(&broke), Verdict::Again { maybe_done: true, .. }));
         assert!(matches!(verdict(&Status::internal("a node's own word")), Verdict::Final));
+    }
+
+    #[test]
+    fn a_connection_that_was_told_to_calm_down_is_not_a_nodes_no() {
+        let said = |code| Status::new(code, "h2 protocol error");
+        let from_below = |code| {
+            let mut status = said(code);
+            status.set_source(Arc::new(io::Error::from(io::ErrorKind::ConnectionAborted)));
+            status
+        };
+        let ended = verdict(&from_below(Code::ResourceExhausted));
+        assert!(matches!(ended, Verdict::Again { node: Standing::Busy, maybe_done: true }));
+        assert!(matches!(verdict(&said(Code::ResourceExhausted)), Verdict::Final));
     }
 }
