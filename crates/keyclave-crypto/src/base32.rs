@@ -1,6 +1,8 @@
 //! RFC 4648 base32 in lower case without padding, without a table and without a branch on a value, because what it
 //! spells is a share. Called by `share` and for node codes.
 
+use subtle::{ConditionallySelectable, ConstantTimeGreater};
+
 /// The text of `bytes`, five bits a letter, the last filled with zero bits.
 pub(crate) fn encode_into(bytes: &[u8], text: &mut String) {
     let (mut bits, mut held) = (0_u32, 0_u32);
@@ -19,9 +21,11 @@ pub(crate) fn encode_into(bytes: &[u8], text: &mut String) {
 }
 
 fn letter(value: u8) -> char {
-    // 1 where the value is a digit's, 0 where it is a letter's.
-    let digit = 25_u8.wrapping_sub(value) >> 7;
-    char::from(b'a' + value - digit * (b'a' + 26 - b'2'))
+    // Chosen, not computed from a comparison: an optimiser makes a branch of that. The mask says that it is ASCII, so
+    // that what makes a string of it needs not look at the letter; unhidden it could be left out as superfluous.
+    let digit = value.wrapping_add(b'2' - 26);
+    let letter = u8::conditional_select(&b'a'.wrapping_add(value), &digit, value.ct_gt(&25));
+    char::from(letter & std::hint::black_box(0x7f))
 }
 
 /// The value of one letter of either case, or None if it is no letter of the alphabet.

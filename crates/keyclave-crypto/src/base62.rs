@@ -3,6 +3,7 @@
 //!
 //! Called by `token`, and by joining for the CA's fingerprint. Each number has one spelling of each width.
 
+use subtle::{ConditionallySelectable, ConstantTimeGreater};
 use zeroize::Zeroize;
 
 /// Letters of 256 bits.
@@ -21,7 +22,9 @@ pub fn encode_into<const BYTES: usize>(number: &[u8; BYTES], width: usize, text:
         }
         *to = letter(remainder as u8);
     }
-    text.extend(letters.iter().take(width).map(|letter| char::from(*letter)));
+    // Whole, because appending one character after another looks at each.
+    let spelt = letters.get(..width).and_then(|letters| std::str::from_utf8(letters).ok());
+    text.push_str(spelt.expect("letters are ASCII, and no width is above 43"));
     number.zeroize();
     letters.zeroize();
 }
@@ -54,9 +57,11 @@ pub fn decode<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
 }
 
 fn letter(value: u8) -> u8 {
-    // 1 from 10 up and from 36 up.
-    let (upper, lower) = (9_u8.wrapping_sub(value) >> 7, 35_u8.wrapping_sub(value) >> 7);
-    b'0' + value + upper * (b'A' - b'9' - 1) + lower * (b'a' - b'Z' - 1)
+    // Chosen, not computed from a comparison: an optimiser makes a branch of that. The mask says that it is ASCII, so
+    // that what makes a string of it needs not look at the letter; unhidden it would be left out as superfluous.
+    let upper = u8::conditional_select(&b'0', &(b'A' - 10), value.ct_gt(&9));
+    let first = u8::conditional_select(&upper, &(b'a' - 36), value.ct_gt(&35));
+    first.wrapping_add(value) & std::hint::black_box(0x7f)
 }
 
 /// The value of a letter, and non-zero if it is none.

@@ -214,8 +214,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
         #[test]
         fn any_threshold_of_shares_opens_and_fewer_do_not(
             bytes: [u8; 32], seed: [u8; 32], needed in 2..8_u8, more in 0..6_u8, order: u64,

