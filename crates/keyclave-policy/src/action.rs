@@ -33,8 +33,10 @@ pub enum Action {
     UpdateKey,
     /// Add a version to a key.
     RotateKey,
-    /// Disable or enable a key or a version.
-    SetKeyEnabled,
+    /// Stop a key or a version.
+    DisableKey,
+    /// Allow a key or a version again.
+    EnableKey,
     /// Destroy a version's material.
     DestroyKeyVersion,
     /// Describe a key.
@@ -47,6 +49,14 @@ pub enum Action {
     RevokeToken,
     /// List tokens.
     ListTokens,
+    /// Make, change or remove a subject, a group, an identity, or what they are granted.
+    ChangeIdentities,
+    /// Put or remove a policy.
+    ChangePolicies,
+    /// Approve a request of somebody else.
+    Approve,
+    /// See subjects, groups, policies, approvals; ask who may do what.
+    ReadAccess,
     /// Seal a node through the ledger.
     SealNode,
     /// Seal every node.
@@ -96,21 +106,21 @@ pub enum Class {
     Known,
     /// Uses keys.
     Use,
-    /// Changes keys.
+    /// Changes keys, and can be taken back.
     Manage,
-    /// Reads about keys.
+    /// Cannot be taken back.
+    Danger,
+    /// Reads about keys, callers and the cluster.
     Read,
-    /// Runs the cluster.
+    /// Runs the cluster, and decides who may do what.
     Operate,
-    /// Decides who may do what.
-    Access,
     /// What the cluster does on its own account.
     Cluster,
 }
 
 impl Action {
     /// All of them, for tables over every right.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 43] = [
         Self::Health,
         Self::SealStatus,
         Self::SubmitShare,
@@ -124,13 +134,18 @@ impl Action {
         Self::CreateKey,
         Self::UpdateKey,
         Self::RotateKey,
-        Self::SetKeyEnabled,
+        Self::DisableKey,
+        Self::EnableKey,
         Self::DestroyKeyVersion,
         Self::GetKey,
         Self::ListKeys,
         Self::CreateToken,
         Self::RevokeToken,
         Self::ListTokens,
+        Self::ChangeIdentities,
+        Self::ChangePolicies,
+        Self::Approve,
+        Self::ReadAccess,
         Self::SealNode,
         Self::SealCluster,
         Self::Admit,
@@ -157,7 +172,8 @@ impl Action {
             WriteKind::CreateKey { name, .. } => (Self::CreateKey, Some(name)),
             WriteKind::UpdateKey { name, .. } => (Self::UpdateKey, Some(name)),
             WriteKind::RotateKey { name } => (Self::RotateKey, Some(name)),
-            WriteKind::SetEnabled { name, .. } => (Self::SetKeyEnabled, Some(name)),
+            WriteKind::SetEnabled { name, enabled: true, .. } => (Self::EnableKey, Some(name)),
+            WriteKind::SetEnabled { name, enabled: false, .. } => (Self::DisableKey, Some(name)),
             WriteKind::DestroyVersion { name, .. } => (Self::DestroyKeyVersion, Some(name)),
             WriteKind::CreateToken { .. } => (Self::CreateToken, None),
             WriteKind::RevokeToken { .. } => (Self::RevokeToken, None),
@@ -189,27 +205,82 @@ impl Action {
             Self::Init | Self::ShowCode | Self::SealThisNode => Class::Machine,
             Self::Reflect | Self::ReadMetrics => Class::Known,
             Self::Encrypt | Self::Decrypt => Class::Use,
-            Self::CreateKey
-            | Self::UpdateKey
-            | Self::RotateKey
-            | Self::SetKeyEnabled
-            | Self::DestroyKeyVersion => Class::Manage,
-            Self::GetKey | Self::ListKeys => Class::Read,
-            Self::CreateToken | Self::RevokeToken | Self::ListTokens => Class::Access,
-            Self::SealNode
+            Self::CreateKey | Self::UpdateKey | Self::RotateKey | Self::DisableKey | Self::EnableKey => {
+                Class::Manage
+            }
+            Self::DestroyKeyVersion => Class::Danger,
+            Self::GetKey
+            | Self::ListKeys
+            | Self::ListTokens
+            | Self::ReadAccess
+            | Self::ClusterStatus
+            | Self::ListMembers
+            | Self::Diagnose
+            | Self::ReadAudit => Class::Read,
+            Self::CreateToken
+            | Self::RevokeToken
+            | Self::ChangeIdentities
+            | Self::ChangePolicies
+            | Self::Approve
+            | Self::SealNode
             | Self::SealCluster
             | Self::Admit
             | Self::CreateJoinToken
-            | Self::ClusterStatus
-            | Self::ListMembers
             | Self::PromoteMember
             | Self::RemoveMember
             | Self::ChangeAddress
             | Self::StepDown
-            | Self::AcceptTime
-            | Self::Diagnose
-            | Self::ReadAudit => Class::Operate,
+            | Self::AcceptTime => Class::Operate,
             Self::RotateDue | Self::ReserveUses | Self::Housekeep => Class::Cluster,
         }
+    }
+
+    /// What policies call it; none for what no policy can grant.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Encrypt => Some("encrypt"),
+            Self::Decrypt => Some("decrypt"),
+            Self::CreateKey => Some("create"),
+            Self::UpdateKey => Some("configure"),
+            Self::RotateKey => Some("rotate"),
+            Self::DisableKey => Some("disable"),
+            Self::EnableKey => Some("enable"),
+            Self::DestroyKeyVersion => Some("destroy"),
+            Self::GetKey => Some("describe"),
+            Self::ListKeys => Some("list"),
+            Self::CreateToken | Self::RevokeToken => Some("tokens"),
+            Self::ChangeIdentities => Some("identities"),
+            Self::ChangePolicies => Some("policies"),
+            Self::Approve => Some("approve"),
+            Self::ReadAccess | Self::ListTokens => Some("readAccess"),
+            Self::SealNode | Self::SealCluster => Some("seal"),
+            Self::Admit => Some("admit"),
+            Self::CreateJoinToken
+            | Self::PromoteMember
+            | Self::RemoveMember
+            | Self::ChangeAddress
+            | Self::StepDown => Some("members"),
+            Self::AcceptTime => Some("acceptTime"),
+            Self::ClusterStatus | Self::ListMembers | Self::Diagnose => Some("status"),
+            Self::ReadAudit => Some("audit"),
+            Self::Health
+            | Self::SealStatus
+            | Self::SubmitShare
+            | Self::Login
+            | Self::Join
+            | Self::Init
+            | Self::ShowCode
+            | Self::SealThisNode
+            | Self::Reflect
+            | Self::ReadMetrics
+            | Self::RotateDue
+            | Self::ReserveUses
+            | Self::Housekeep => None,
+        }
+    }
+
+    /// The action that policies call so. Where several share a word, the rights are the same.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.word() == Some(word))
     }
 }

@@ -1,12 +1,18 @@
-//! The decision: a principal, an action and a key in; a [`Permit`] or what is missing out.
+//! The decision: a principal and a question in; a [`Permit`] or what is missing out.
 //!
-//! All-or-nothing roles: a root token may do everything but what belongs to the machine or to the cluster itself;
-//! a service token may use, manage and read keys.
+//! Under the rules lies a floor that no policy can loosen: what belongs to the machine or to the cluster itself,
+//! what anyone may, what cannot be taken back, and keys for bound callers only.
 
+use std::sync::Arc;
+
+use keyclave_types::access::RoleGrant;
 use keyclave_types::name::KeyName;
 
 use crate::action::{Action, Class};
 use crate::principal::Principal;
+use crate::question::{KeyFacts, Question, Resource};
+use crate::rules::Rules;
+use crate::verdict::{Deciding, Verdict, Why};
 
 /// A decided yes, for one act: this principal, this action, this key.
 #[derive(Debug)]
@@ -14,10 +20,11 @@ pub struct Permit {
     principal: Principal,
     action: Action,
     key: Option<KeyName>,
+    verdict: Option<Arc<Verdict>>,
 }
 
 /// A decided no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{action:?} is not permitted: {missing}")]
 pub struct Denied {
     /// What was asked.
@@ -27,53 +34,131 @@ pub struct Denied {
 }
 
 /// What was missing for a yes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     /// Any valid credential.
     #[error("it needs a credential")]
     Credential,
-    /// A root token.
-    #[error("it needs a root token")]
-    RootToken,
     /// The local socket of the machine.
     #[error("it is done on the machine itself, through its socket")]
     LocalSocket,
     /// A proven member: callers never do this.
     #[error("only the cluster itself does it")]
     Member,
+    /// Anything that permits it.
+    #[error("nothing permits it")]
+    Permission,
+    /// That a policy would not forbid it.
+    #[error("it is forbidden")]
+    Forbidden(
+        /// By these.
+        Vec<Deciding>,
+    ),
+    /// A policy that could be evaluated. Worth an alarm.
+    #[error("a policy could not be evaluated")]
+    Evaluation(
+        /// These.
+        Vec<Deciding>,
+    ),
+    /// Others who agree.
+    #[error("it needs {needed} approvals by others, and has {found}")]
+    Approvals {
+        /// So many.
+        needed: u32,
+        /// There are.
+        found: u32,
+    },
+    /// A credential that is bound to a certificate.
+    #[error("the key is for callers whose credential is bound to their certificate")]
+    Bound,
 }
 
-/// Says yes or no. `key` is the key that the action is about; `None` for actions about no single key, which
-/// includes a decryption whose ciphertexts choose their keys.
-pub fn decide(principal: &Principal, action: Action, key: Option<&KeyName>) -> Result<Permit, Denied> {
-    match missing(principal, action) {
-        None => Ok(Permit { principal: principal.clone(), action, key: key.cloned() }),
-        Some(missing) => Err(Denied { action, missing }),
+/// What no policy can loosen, as the cluster was told at init.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Floor {
+    /// Approvals by others that an act which cannot be taken back needs.
+    pub approvals_min: u32,
+}
+
+/// Says yes or no to a caller.
+pub fn decide(
+    rules: &Rules,
+    floor: Floor,
+    principal: &Principal,
+    question: &Question<'_>,
+) -> Result<Permit, Denied> {
+    let action = question.action;
+    let Principal::Subject { subject, .. } = principal else {
+        return built_in(principal, action, key_of(question));
+    };
+    let denied = |missing| Denied { action, missing };
+    match action.class() {
+        Class::Open | Class::Known => return Ok(permit(principal, question, None)),
+        Class::Machine => return Err(denied(Missing::LocalSocket)),
+        Class::Cluster => return Err(denied(Missing::Member)),
+        Class::Use | Class::Manage | Class::Danger | Class::Read | Class::Operate => {}
     }
+    let verdict = rules.verdict(subject, question);
+    if !verdict.allowed {
+        return Err(denied(match verdict.why {
+            Why::Forbidden => Missing::Forbidden(verdict.by.clone()),
+            Why::Failed => Missing::Evaluation(verdict.by.clone()),
+            Why::NothingPermits | Why::Permitted => Missing::Permission,
+        }));
+    }
+    if let Some(missing) = below_floor(floor, question) {
+        return Err(denied(missing));
+    }
+    Ok(permit(principal, question, Some(verdict)))
 }
 
-fn missing(principal: &Principal, action: Action) -> Option<Missing> {
+/// Says yes or no to who has no subject: the cluster on its own account, the machine's socket, nobody.
+pub fn built_in(principal: &Principal, action: Action, key: Option<&KeyName>) -> Result<Permit, Denied> {
     let class = action.class();
     let allowed = match principal {
-        Principal::Root { .. } => match class {
-            Class::Open
-            | Class::Known
-            | Class::Use
-            | Class::Manage
-            | Class::Read
-            | Class::Operate
-            | Class::Access => true,
-            Class::Machine | Class::Cluster => false,
-        },
-        Principal::Service { .. } => match class {
-            Class::Open | Class::Known | Class::Use | Class::Manage | Class::Read => true,
-            Class::Machine | Class::Operate | Class::Access | Class::Cluster => false,
-        },
         Principal::LocalSocket => on_the_machine(action),
         Principal::Member(_) => class == Class::Cluster,
         Principal::Unauthenticated => class == Class::Open,
+        Principal::Subject { .. } => false,
     };
-    if allowed { None } else { Some(what_would_do(principal, class)) }
+    if allowed {
+        return Ok(Permit { principal: principal.clone(), action, key: key.cloned(), verdict: None });
+    }
+    let missing = match class {
+        Class::Machine => Missing::LocalSocket,
+        Class::Cluster => Missing::Member,
+        Class::Open
+        | Class::Known
+        | Class::Use
+        | Class::Manage
+        | Class::Danger
+        | Class::Read
+        | Class::Operate => Missing::Credential,
+    };
+    Err(Denied { action, missing })
+}
+
+fn permit(principal: &Principal, question: &Question<'_>, verdict: Option<Arc<Verdict>>) -> Permit {
+    let key = key_of(question).cloned();
+    Permit { principal: principal.clone(), action: question.action, key, verdict }
+}
+
+fn key_of<'a>(question: &Question<'a>) -> Option<&'a KeyName> {
+    match question.resource {
+        Resource::Key { name, .. } => Some(name),
+        Resource::Prefix(_) | Resource::Cluster => None,
+    }
+}
+
+fn below_floor(floor: Floor, question: &Question<'_>) -> Option<Missing> {
+    let circumstances = question.circumstances;
+    if question.action.class() == Class::Danger && circumstances.approvals < floor.approvals_min {
+        return Some(Missing::Approvals { needed: floor.approvals_min, found: circumstances.approvals });
+    }
+    let for_bound =
+        matches!(question.resource, Resource::Key { facts: KeyFacts { bound_callers_only: true, .. }, .. });
+    let used = question.action.class() == Class::Use;
+    (for_bound && used && !(circumstances.mtls && circumstances.bound)).then_some(Missing::Bound)
 }
 
 /// What the socket in the data directory allows without a token: exactly init, status, code, shares, sealing this
@@ -89,17 +174,6 @@ fn on_the_machine(action: Action) -> bool {
             | Action::SubmitShare
             | Action::SealThisNode
     )
-}
-
-fn what_would_do(principal: &Principal, class: Class) -> Missing {
-    match (class, principal) {
-        (Class::Machine, _) => Missing::LocalSocket,
-        (Class::Cluster, _) => Missing::Member,
-        (_, Principal::Unauthenticated | Principal::LocalSocket | Principal::Member(_)) => {
-            Missing::Credential
-        }
-        (_, Principal::Root { .. } | Principal::Service { .. }) => Missing::RootToken,
-    }
 }
 
 impl Permit {
@@ -123,111 +197,18 @@ impl Permit {
     pub fn key(&self) -> Option<&KeyName> {
         self.key.as_ref()
     }
+
+    /// What decided it; empty for what no rule decides.
+    pub fn by(&self) -> &[Deciding] {
+        self.verdict.as_ref().map_or(&[], |verdict| verdict.by.as_slice())
+    }
+}
+
+/// The roles that would permit what nothing permits, each as narrow as it can be.
+pub fn roles_that_would_do(question: &Question<'_>) -> Vec<RoleGrant> {
+    crate::explain::roles_that_would_do(question)
 }
 
 #[cfg(test)]
-mod tests {
-    use keyclave_types::ids::NodeId;
-    use keyclave_types::request::TokenId;
-
-    use super::*;
-
-    fn root() -> Principal {
-        Principal::Root { token: TokenId([1; 12]) }
-    }
-
-    fn service() -> Principal {
-        Principal::Service { subject: "billing".parse().unwrap(), token: TokenId([2; 12]) }
-    }
-
-    fn member() -> Principal {
-        Principal::Member(NodeId::new(1).unwrap())
-    }
-
-    /// One row per action: root, service, local socket, member, nobody.
-    const TABLE: [(Action, [bool; 5]); 38] = {
-        const ANYONE: [bool; 5] = [true, true, true, false, true];
-        const NOT_SOCKET: [bool; 5] = [true, true, false, false, true];
-        const SOCKET: [bool; 5] = [false, false, true, false, false];
-        const KNOWN: [bool; 5] = [true, true, false, false, false];
-        const ROOT: [bool; 5] = [true, false, false, false, false];
-        const ROOT_AND_SOCKET: [bool; 5] = [true, false, true, false, false];
-        const CLUSTER: [bool; 5] = [false, false, false, true, false];
-        [
-            (Action::Health, ANYONE),
-            (Action::SealStatus, ANYONE),
-            (Action::SubmitShare, ANYONE),
-            (Action::Login, NOT_SOCKET),
-            (Action::Join, NOT_SOCKET),
-            (Action::Init, SOCKET),
-            (Action::ShowCode, SOCKET),
-            (Action::SealThisNode, SOCKET),
-            (Action::Encrypt, KNOWN),
-            (Action::Decrypt, KNOWN),
-            (Action::CreateKey, KNOWN),
-            (Action::UpdateKey, KNOWN),
-            (Action::RotateKey, KNOWN),
-            (Action::SetKeyEnabled, KNOWN),
-            (Action::DestroyKeyVersion, KNOWN),
-            (Action::GetKey, KNOWN),
-            (Action::ListKeys, KNOWN),
-            (Action::CreateToken, ROOT),
-            (Action::RevokeToken, ROOT),
-            (Action::ListTokens, ROOT),
-            (Action::SealNode, ROOT),
-            (Action::SealCluster, ROOT),
-            (Action::Admit, ROOT),
-            (Action::CreateJoinToken, ROOT),
-            (Action::ClusterStatus, ROOT_AND_SOCKET),
-            (Action::ListMembers, ROOT),
-            (Action::PromoteMember, ROOT),
-            (Action::RemoveMember, ROOT),
-            (Action::ChangeAddress, ROOT),
-            (Action::StepDown, ROOT),
-            (Action::AcceptTime, ROOT),
-            (Action::Diagnose, ROOT),
-            (Action::ReadAudit, ROOT),
-            (Action::Reflect, KNOWN),
-            (Action::ReadMetrics, KNOWN),
-            (Action::RotateDue, CLUSTER),
-            (Action::ReserveUses, CLUSTER),
-            (Action::Housekeep, CLUSTER),
-        ]
-    };
-
-    #[test]
-    fn every_role_may_do_exactly_what_the_table_says() {
-        let roles = [root(), service(), Principal::LocalSocket, member(), Principal::Unauthenticated];
-        for (action, row) in TABLE {
-            for (role, allowed) in roles.iter().zip(row) {
-                assert_eq!(decide(role, action, None).is_ok(), allowed, "{role:?} {action:?}");
-            }
-        }
-        let listed: std::collections::BTreeSet<_> = TABLE.iter().map(|(action, _)| *action).collect();
-        assert_eq!(listed, Action::ALL.into_iter().collect());
-    }
-
-    #[test]
-    fn a_no_says_what_is_missing() {
-        let missing =
-            |who: &Principal, action| decide(who, action, None).map_err(|denied| denied.missing).err();
-        assert_eq!(missing(&Principal::Unauthenticated, Action::Encrypt), Some(Missing::Credential));
-        assert_eq!(missing(&Principal::LocalSocket, Action::Encrypt), Some(Missing::Credential));
-        assert_eq!(missing(&service(), Action::CreateToken), Some(Missing::RootToken));
-        assert_eq!(missing(&root(), Action::Init), Some(Missing::LocalSocket));
-        assert_eq!(missing(&root(), Action::RotateDue), Some(Missing::Member));
-    }
-
-    #[test]
-    fn a_permit_is_for_one_action_on_one_key() {
-        let app: KeyName = "app".parse().unwrap();
-        let app2: KeyName = "app2".parse().unwrap();
-        let permit = decide(&service(), Action::Decrypt, Some(&app)).unwrap();
-        assert!(permit.covers(Action::Decrypt, Some(&app)));
-        assert!(!permit.covers(Action::Decrypt, Some(&app2)));
-        assert!(!permit.covers(Action::Decrypt, None));
-        assert!(!permit.covers(Action::Encrypt, Some(&app)));
-        let any = decide(&service(), Action::Decrypt, None).unwrap();
-        assert!(!any.covers(Action::Decrypt, Some(&app)));
-    }
-}
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,23 +1,19 @@
-//! Who asks. Made by whoever checked the credential: the vault for tokens, the listener for the local socket, the
-//! node for itself and for members on keyed connections.
+//! Who asks. Made by whoever checked the credential: the vault for tokens and certificates, the listener for the
+//! local socket, the node for itself and for members on keyed connections.
 
+use keyclave_types::access::Subject;
 use keyclave_types::ids::NodeId;
-use keyclave_types::request::{SubjectName, TokenId};
+use keyclave_types::request::TokenId;
 
 /// Who asks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Principal {
-    /// The holder of a root token.
-    Root {
-        /// The token shown.
-        token: TokenId,
-    },
-    /// The holder of a service token.
-    Service {
-        /// Whom the token names.
-        subject: SubjectName,
-        /// The token shown.
-        token: TokenId,
+    /// Somebody with a credential that the ledger knows.
+    Subject {
+        /// Whom the credential names.
+        subject: Subject,
+        /// What was shown.
+        credential: Credential,
     },
     /// Whoever can open the socket in the data directory: the operator on the machine.
     LocalSocket,
@@ -27,12 +23,32 @@ pub enum Principal {
     Unauthenticated,
 }
 
+/// What a subject has shown, whose record every decision depends on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Credential {
+    /// A token.
+    Token(TokenId),
+    /// A certificate, by the SHA-256 of its public key.
+    Certificate([u8; 32]),
+}
+
 impl Principal {
-    /// The token that was shown, whose record every decision depends on.
+    /// Whom the credential names.
+    pub fn subject(&self) -> Option<&Subject> {
+        match self {
+            Self::Subject { subject, .. } => Some(subject),
+            Self::LocalSocket | Self::Member(_) | Self::Unauthenticated => None,
+        }
+    }
+
+    /// The token that was shown, if one was.
     pub fn token(&self) -> Option<TokenId> {
         match self {
-            Self::Root { token } | Self::Service { token, .. } => Some(*token),
-            Self::LocalSocket | Self::Member(_) | Self::Unauthenticated => None,
+            Self::Subject { credential: Credential::Token(token), .. } => Some(*token),
+            Self::Subject { credential: Credential::Certificate(_), .. }
+            | Self::LocalSocket
+            | Self::Member(_)
+            | Self::Unauthenticated => None,
         }
     }
 }

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod ciphertext;
 pub mod envelope;
 pub mod ids;

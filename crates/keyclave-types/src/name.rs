@@ -117,9 +117,50 @@ impl fmt::Debug for KeyName {
     }
 }
 
+/// A name of one segment: what groups and policies are called.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Segment(String);
+
+impl Segment {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Segment {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        parse_segment(text, 1)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Segment {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<Segment> for String {
+    fn from(name: Segment) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The beginning of key names in a list: nothing, or whole segments, optionally with a closing slash that
 /// leaves out the key of that very name.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct KeyPrefix(String);
 
 impl KeyPrefix {
