@@ -2,7 +2,6 @@
 //! identity or an address in it.
 
 use data_encoding::HEXLOWER;
-use keyclave_types::name::KeyName;
 use keyclave_types::request::TokenId;
 
 use crate::record::{Body, POLICIES_MAX, Source, Target, Who};
@@ -69,7 +68,6 @@ fn plain(body: &Body, object: &mut Object<'_>) {
     match &body.who {
         Who::Service { .. } | Who::Certificate { .. } => object.text("who", "service"),
         Who::User { .. } => object.text("who", "user"),
-        Who::Root { .. } => object.text("who", "root"),
         Who::Nobody | Who::LocalSocket | Who::Node(_) => object.text("who", &name(&body.who)),
     }
     match body.source {
@@ -90,7 +88,7 @@ fn plain(body: &Body, object: &mut Object<'_>) {
 fn who(who: &Who, object: &mut Object<'_>) {
     object.text("who", &name(who));
     match who {
-        Who::Root { token } | Who::Service { token, .. } | Who::User { token, .. } => {
+        Who::Service { token, .. } | Who::User { token, .. } => {
             object.hex("token", &token.0);
         }
         Who::Certificate { authority, .. } => object.hex("authority", authority),
@@ -103,7 +101,6 @@ fn name(who: &Who) -> String {
         Who::Nobody => "nobody".to_owned(),
         Who::LocalSocket => "socket".to_owned(),
         Who::Node(node) => format!("node:{node}"),
-        Who::Root { .. } => "root".to_owned(),
         Who::Service { subject, .. } | Who::Certificate { subject, .. } => format!("service:{subject}"),
         Who::User { subject, .. } => format!("user:{subject}"),
     }
@@ -171,11 +168,11 @@ impl Object<'_> {
         self.to.push(b'"');
     }
 
-    fn names<'n>(&mut self, name: &str, names: impl Iterator<Item = &'n KeyName>) {
+    fn names<'n>(&mut self, name: &str, names: impl Iterator<Item = &'n String>) {
         self.field(name);
         for (at, each) in names.enumerate() {
             self.to.extend_from_slice(if at == 0 { b"[\"" } else { b",\"" });
-            text::escape(each.as_str(), self.to);
+            text::escape(each, self.to);
             self.to.push(b'"');
         }
         self.to.push(b']');

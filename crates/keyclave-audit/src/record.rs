@@ -120,8 +120,8 @@ pub struct Body {
     pub version: Option<Version>,
     /// About whom or what else.
     pub target: Option<Target>,
-    /// Names of the policies that decided, at most [`POLICIES_MAX`].
-    pub policies: Vec<KeyName>,
+    /// The policies and roles that decided, as `policy NAME` or `role GRANT`, at most [`POLICIES_MAX`].
+    pub policies: Vec<String>,
     /// The revision of the access head that they were read at.
     pub policy_revision: Option<Revision>,
     /// The position of the view that authorisation and work read.
@@ -178,11 +178,6 @@ pub enum Who {
     LocalSocket,
     /// A member on the cluster's own account. Printed `node:1`.
     Node(NodeId),
-    /// A root token. Printed `root`.
-    Root {
-        /// Which.
-        token: TokenId,
-    },
     /// A service's token. Printed `service:NAME`.
     Service {
         /// Whom it names.

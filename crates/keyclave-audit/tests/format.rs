@@ -139,7 +139,8 @@ async fn the_largest_record_fits_a_line_and_a_larger_one_cannot_be_made() {
     largest.body.key = Some(longest.clone());
     largest.body.who = Who::Certificate { subject: longest.clone(), authority: [255; 32] };
     largest.body.target = Some(Target::Policy(longest.clone()));
-    largest.body.policies = vec![longest; 1000];
+    let grant = format!("role key-owner@{longest}/ through group {}", "g".repeat(64));
+    largest.body.policies = vec![grant; 1000];
     largest.body.purpose = Some(Text::limited(&"\u{1}".repeat(100_000)));
     let files = MemoryFiles::default();
     let running = open(&files);

@@ -1,10 +1,11 @@
-//! Tokens.
+//! Tokens. Subjects, groups and policies are in [`crate::rights`].
 
 use std::time::Duration;
 
 use keyclave_proto::request::Invalid;
 use keyclave_proto::v1;
-use keyclave_types::request::{SubjectName, TokenDescription, TokenId};
+use keyclave_types::access::Subject;
+use keyclave_types::request::{TokenDescription, TokenId};
 use keyclave_types::time::UnixMillis;
 use zeroize::Zeroizing;
 
@@ -33,10 +34,10 @@ pub struct TokenPage {
 }
 
 impl Client {
-    /// Makes a token for a service.
+    /// Makes a token for a subject that exists.
     pub async fn create_token(
         &self,
-        subject: &SubjectName,
+        subject: &Subject,
         lifetime: Option<Duration>,
     ) -> Result<Answer<CreatedToken>, WriteError> {
         let lifetime_ms = lifetime.map(|l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX));

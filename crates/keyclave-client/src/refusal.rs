@@ -77,7 +77,7 @@ fn advice(reason: Reason) -> &'static str {
         Reason::OutcomeUnknown => "look whether it was done, or repeat it with the same request id",
         Reason::Internal | Reason::PermitForeign => "look at that node's log",
         Reason::Unauthenticated => "set KEYCLAVE_TOKEN to a valid token of this cluster",
-        Reason::Denied => "ask an operator for a token that may do this",
+        Reason::Denied => "ask an administrator; `keyclave access explain` says what is missing",
         Reason::LocalOnly => "run this on the node's own machine, against its socket",
         Reason::AccessHeadMismatch | Reason::RecordLost | Reason::AnchorBackwards => {
             "a node's store was damaged or changed by hand; compare the nodes' digests in `keyclave operator status`"
@@ -103,7 +103,18 @@ fn advice(reason: Reason) -> &'static str {
         Reason::UsesExhausted => "rotate it with `keyclave key rotate`",
         Reason::WrongKey => "name the key that made the ciphertext",
         Reason::TokenNotFound => "list the tokens with `keyclave access`",
-        Reason::LastRootToken => "make another token that may do everything first",
+        Reason::LastAdministrator => "make another administrator with a token without end first",
+        Reason::SubjectNotFound => {
+            "see the subjects with `keyclave access subject list`; make one with `put`"
+        }
+        Reason::GroupNotFound => "see the groups with `keyclave access group list`; make one with `put`",
+        Reason::GroupInUse => "take its members out with `keyclave access subject put` first",
+        Reason::PolicyNotFound => "see the policies with `keyclave access policy list`",
+        Reason::PolicyInvalid => "correct the text; docs/policies.md says what policies may speak about",
+        Reason::ActionUnknown => "use a word of docs/policies.md, as encrypt or rotate",
+        Reason::AccessMax => "remove what is not used any more",
+        Reason::ApprovalsMissing => "let others approve it first",
+        Reason::BoundCallersOnly => "come with the certificate that the credential is bound to",
         Reason::ShareWrong | Reason::ShareMalformed => "check the share for typing errors",
         Reason::ShareOtherSet => "the share is from another cluster, or from before a rekey",
         Reason::BootKeyChanged => "the process was restarted; compare its code again",

@@ -113,7 +113,16 @@ fn of_reason(reason: Reason) -> Verdict {
         | Reason::WrongKey
         | Reason::Undecryptable
         | Reason::TokenNotFound
-        | Reason::LastRootToken
+        | Reason::LastAdministrator
+        | Reason::SubjectNotFound
+        | Reason::GroupNotFound
+        | Reason::GroupInUse
+        | Reason::PolicyNotFound
+        | Reason::PolicyInvalid
+        | Reason::ActionUnknown
+        | Reason::AccessMax
+        | Reason::ApprovalsMissing
+        | Reason::BoundCallersOnly
         | Reason::TokenLifetime
         | Reason::AlreadyInitialized
         | Reason::AlreadyUnsealed

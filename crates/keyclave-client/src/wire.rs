@@ -61,6 +61,19 @@ positioned!(
     CreateTokenResponse,
     RevokeTokenResponse,
     ListTokensResponse,
+    PutSubjectResponse,
+    RemoveSubjectResponse,
+    RevokeCredentialsResponse,
+    ListSubjectsResponse,
+    PutGroupResponse,
+    RemoveGroupResponse,
+    ListGroupsResponse,
+    PutPolicyResponse,
+    RemovePolicyResponse,
+    GetPolicyResponse,
+    ListPoliciesResponse,
+    ExplainResponse,
+    WhoCanResponse,
     SearchResponse,
     GetSealStatusResponse,
     SubmitShareResponse,
@@ -96,6 +109,14 @@ pub(crate) fn bytes<const N: usize>(value: &[u8], field: &str) -> Result<[u8; N]
     let wrong =
         |_| Invalid { field: field.to_owned(), cause: Cause::Bytes { expected: N, found: value.len() } };
     value.try_into().map_err(wrong)
+}
+
+/// A field of a response that is a text with a grammar.
+pub(crate) fn parsed<T: std::str::FromStr>(text: &str, field: &str) -> Result<T, Invalid>
+where
+    Cause: From<T::Err>,
+{
+    text.parse().map_err(|cause| Invalid { field: field.to_owned(), cause: Cause::from(cause) })
 }
 
 /// The same, or nothing at all.

@@ -55,7 +55,7 @@ impl<H: Host> Member<H> {
 
     fn authority(&self) -> Result<AuthorityKeys, Failure> {
         let view = self.unsealed()?.keeper.latest()?;
-        let permit = keyclave_policy::decide(&Principal::Member(self.local.node), Action::Housekeep, None)
+        let permit = keyclave_policy::built_in(&Principal::Member(self.local.node), Action::Housekeep, None)
             .map_err(Refusal::from)?;
         let key = view.ca_key(&permit).ok_or(Refusal::RecordLost)?;
         let certificate = view.ca_certificate().ok_or(Refusal::RecordLost)?.to_vec();

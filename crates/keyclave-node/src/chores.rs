@@ -173,8 +173,9 @@ impl<H: Host> Member<H> {
         let act = act.on_key(work.name.clone());
         self.record(act.clone().intended()).await?;
         let carried = self.carry_through(me, deadline, |view, occasion, entropy| {
-            let permit = keyclave_policy::decide(&Principal::Member(me), Action::RotateDue, Some(&work.name))
-                .map_err(|denied| Refused { refusal: denied.into(), reads: Default::default() })?;
+            let permit =
+                keyclave_policy::built_in(&Principal::Member(me), Action::RotateDue, Some(&work.name))
+                    .map_err(|denied| Refused { refusal: denied.into(), reads: Default::default() })?;
             let decision = rotation::decide_due(view, &permit, work, occasion, entropy)?;
             Ok(self.decided(Action::RotateDue, decision))
         });

@@ -230,6 +230,8 @@ impl Beginning {
             addresses: self.addresses.clone(),
             threshold: self.threshold,
             rejoin: self.rejoin,
+            // Approvals by others cannot be given yet, so nothing may need them.
+            approvals_min: 0,
             operator: OPERATOR.parse().map_err(|_| InitError::Written)?,
             ca_pkcs8: &self.authority.key_pkcs8,
             ca_certificate: self.authority.certificate.clone(),

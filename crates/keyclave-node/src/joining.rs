@@ -137,7 +137,7 @@ impl<H: Host> Serving<H> {
 }
 
 fn open_to_anyone() -> Result<Permit, Refused> {
-    keyclave_policy::decide(&Principal::Unauthenticated, Action::Join, None)
+    keyclave_policy::built_in(&Principal::Unauthenticated, Action::Join, None)
         .map_err(|denied| Refused { refusal: denied.into(), reads: Default::default() })
 }
 

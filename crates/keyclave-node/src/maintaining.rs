@@ -51,7 +51,7 @@ impl<H: Host> Member<H> {
     ) -> Result<UpkeepAnswer, Failure> {
         let settled = self.carry_through(asking, deadline, |view, occasion, entropy| {
             let (action, key) = upkeep.action();
-            let permit = keyclave_policy::decide(&Principal::Member(asking), action, key)
+            let permit = keyclave_policy::built_in(&Principal::Member(asking), action, key)
                 .map_err(|denied| Refused { refusal: denied.into(), reads: Default::default() })?;
             decide_upkeep(view, &permit, upkeep, occasion, entropy)
         });

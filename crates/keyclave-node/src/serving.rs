@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use keyclave_audit::trail::Trail;
 use keyclave_crypto::entropy::Entropy;
+use keyclave_policy::{Action, Circumstances};
 use keyclave_types::ids::NodeId;
 use keyclave_types::position::Position;
 use keyclave_types::request::{Write, WriteAnswer};
 use keyclave_types::time::UnixMillis;
 use keyclave_vault::compute::{NeedBlock, Uses};
 use keyclave_vault::occasion::Now;
+use keyclave_vault::permission;
 use keyclave_vault::reads::ReadSet;
+use keyclave_vault::refusal::Refused;
 use keyclave_vault::upkeep::{Upkeep, UpkeepAnswer};
 use keyclave_vault::view::View;
 use keyclave_vault::{authenticate, decide};
@@ -198,21 +201,22 @@ impl<H: Host> Serving<H> {
     pub async fn write_as_leader(
         &self,
         bearer: &str,
+        circumstances: &Circumstances,
         write: &Write,
         arrived_at: NodeId,
         deadline: Instant,
     ) -> Result<Settled<WriteAnswer>, Failure> {
         let carried = self.member.carry_through(arrived_at, deadline, |view, occasion, entropy| {
             let authenticated = authenticate::authenticate(view, bearer, occasion.now)?;
-            let (action, key) = keyclave_policy::Action::of_write(&write.change);
-            let permit =
-                keyclave_policy::decide(&authenticated.principal, action, key).map_err(|denied| {
-                    keyclave_vault::refusal::Refused {
-                        refusal: denied.into(),
-                        reads: authenticated.reads.clone(),
-                    }
-                })?;
-            let decision = decide::decide(view, &permit, write, occasion, entropy)?;
+            let principal = &authenticated.principal;
+            let (action, target) = Action::of_write(&write.change);
+            let asked = permission::permit(view, principal, action, target, circumstances, occasion.now);
+            let permitted = asked.map_err(|no| {
+                let Refused { refusal, mut reads } = no.refused;
+                reads.extend(authenticated.reads.clone());
+                Refused { refusal, reads }
+            })?;
+            let decision = decide::decide(view, &permitted.permit, write, occasion, entropy)?;
             Ok(self.member.decided(action, decision))
         });
         carried.await

@@ -1,7 +1,7 @@
 //! What can be asked: one action per operation. Every RPC maps to one; a variant added here must be placed in a
 //! class before anything compiles.
 
-use keyclave_types::name::KeyName;
+use keyclave_types::name::{KeyName, KeyPrefix};
 use keyclave_types::request::{Read, WriteKind};
 
 /// One operation.
@@ -95,6 +95,29 @@ pub enum Action {
     Housekeep,
 }
 
+/// What an action is about, as a request names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target<'a> {
+    /// One key.
+    Key(&'a KeyName),
+    /// All keys under a prefix.
+    Prefix(&'a KeyPrefix),
+    /// The keys that each ciphertext's header names: each is decided by itself.
+    Chosen,
+    /// The cluster.
+    Cluster,
+}
+
+impl<'a> Target<'a> {
+    /// The one key, if it is one.
+    pub fn key(self) -> Option<&'a KeyName> {
+        match self {
+            Self::Key(name) => Some(name),
+            Self::Prefix(_) | Self::Chosen | Self::Cluster => None,
+        }
+    }
+}
+
 /// Which group of rights an action belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
@@ -166,35 +189,51 @@ impl Action {
         Self::Housekeep,
     ];
 
-    /// What a write asks for, and on which key. The one map for whoever authorises and whoever decides.
-    pub fn of_write(write: &WriteKind) -> (Self, Option<&KeyName>) {
+    /// What a write asks for, and with what. The one map for whoever authorises and whoever decides.
+    pub fn of_write(write: &WriteKind) -> (Self, Target<'_>) {
         match write {
-            WriteKind::CreateKey { name, .. } => (Self::CreateKey, Some(name)),
-            WriteKind::UpdateKey { name, .. } => (Self::UpdateKey, Some(name)),
-            WriteKind::RotateKey { name } => (Self::RotateKey, Some(name)),
-            WriteKind::SetEnabled { name, enabled: true, .. } => (Self::EnableKey, Some(name)),
-            WriteKind::SetEnabled { name, enabled: false, .. } => (Self::DisableKey, Some(name)),
-            WriteKind::DestroyVersion { name, .. } => (Self::DestroyKeyVersion, Some(name)),
-            WriteKind::CreateToken { .. } => (Self::CreateToken, None),
-            WriteKind::RevokeToken { .. } => (Self::RevokeToken, None),
-            WriteKind::CreateJoinToken => (Self::CreateJoinToken, None),
-            WriteKind::Admit { .. } => (Self::Admit, None),
-            WriteKind::SealNode { .. } => (Self::SealNode, None),
-            WriteKind::SealCluster => (Self::SealCluster, None),
-            WriteKind::RemoveMember { .. } => (Self::RemoveMember, None),
-            WriteKind::ChangeAddress { .. } => (Self::ChangeAddress, None),
-            WriteKind::AcceptTime { .. } => (Self::AcceptTime, None),
+            WriteKind::CreateKey { name, .. } => (Self::CreateKey, Target::Key(name)),
+            WriteKind::UpdateKey { name, .. } => (Self::UpdateKey, Target::Key(name)),
+            WriteKind::RotateKey { name } => (Self::RotateKey, Target::Key(name)),
+            WriteKind::SetEnabled { name, enabled: true, .. } => (Self::EnableKey, Target::Key(name)),
+            WriteKind::SetEnabled { name, enabled: false, .. } => (Self::DisableKey, Target::Key(name)),
+            WriteKind::DestroyVersion { name, .. } => (Self::DestroyKeyVersion, Target::Key(name)),
+            WriteKind::CreateToken { .. } => (Self::CreateToken, Target::Cluster),
+            WriteKind::RevokeToken { .. } => (Self::RevokeToken, Target::Cluster),
+            WriteKind::CreateJoinToken => (Self::CreateJoinToken, Target::Cluster),
+            WriteKind::Admit { .. } => (Self::Admit, Target::Cluster),
+            WriteKind::SealNode { .. } => (Self::SealNode, Target::Cluster),
+            WriteKind::SealCluster => (Self::SealCluster, Target::Cluster),
+            WriteKind::RemoveMember { .. } => (Self::RemoveMember, Target::Cluster),
+            WriteKind::ChangeAddress { .. } => (Self::ChangeAddress, Target::Cluster),
+            WriteKind::AcceptTime { .. } => (Self::AcceptTime, Target::Cluster),
+            WriteKind::PutSubject { .. }
+            | WriteKind::RemoveSubject { .. }
+            | WriteKind::PutGroup { .. }
+            | WriteKind::RemoveGroup { .. } => (Self::ChangeIdentities, Target::Cluster),
+            WriteKind::RevokeCredentials { .. } => (Self::RevokeToken, Target::Cluster),
+            WriteKind::PutPolicy { .. } | WriteKind::RemovePolicy { .. } => {
+                (Self::ChangePolicies, Target::Cluster)
+            }
         }
     }
 
-    /// What a read asks for, and on which key; no key for a list, and for ciphertexts that choose their own.
-    pub fn of_read(read: &Read) -> (Self, Option<&KeyName>) {
+    /// What a read asks for, and with what.
+    pub fn of_read(read: &Read) -> (Self, Target<'_>) {
         match read {
-            Read::GetKey { name } => (Self::GetKey, Some(name)),
-            Read::ListKeys { .. } => (Self::ListKeys, None),
-            Read::Encrypt(encrypt) => (Self::Encrypt, Some(&encrypt.name)),
-            Read::Decrypt(decrypt) => (Self::Decrypt, decrypt.name.as_ref()),
-            Read::ListTokens => (Self::ListTokens, None),
+            Read::GetKey { name } => (Self::GetKey, Target::Key(name)),
+            Read::ListKeys { prefix, .. } => (Self::ListKeys, Target::Prefix(prefix)),
+            Read::Encrypt(encrypt) => (Self::Encrypt, Target::Key(&encrypt.name)),
+            Read::Decrypt(decrypt) => {
+                (Self::Decrypt, decrypt.name.as_ref().map_or(Target::Chosen, Target::Key))
+            }
+            Read::ListTokens => (Self::ListTokens, Target::Cluster),
+            Read::ListSubjects { .. }
+            | Read::ListGroups { .. }
+            | Read::ListPolicies { .. }
+            | Read::GetPolicy { .. }
+            | Read::Explain { .. }
+            | Read::WhoCan { .. } => (Self::ReadAccess, Target::Cluster),
         }
     }
 

@@ -23,8 +23,17 @@ pub struct Permit {
     verdict: Option<Arc<Verdict>>,
 }
 
-/// A decided no.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// A decided no, and what decided it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct No {
+    /// What was asked, and what would have been needed.
+    pub denied: Denied,
+    /// What forbids it, or could not be evaluated. For the trail and for explanations, never for the caller.
+    pub by: Vec<Deciding>,
+}
+
+/// A decided no, as its caller may hear it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{action:?} is not permitted: {missing}")]
 pub struct Denied {
     /// What was asked.
@@ -34,7 +43,7 @@ pub struct Denied {
 }
 
 /// What was missing for a yes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     /// Any valid credential.
     #[error("it needs a credential")]
@@ -50,16 +59,10 @@ pub enum Missing {
     Permission,
     /// That a policy would not forbid it.
     #[error("it is forbidden")]
-    Forbidden(
-        /// By these.
-        Vec<Deciding>,
-    ),
+    Forbidden,
     /// A policy that could be evaluated. Worth an alarm.
     #[error("a policy could not be evaluated")]
-    Evaluation(
-        /// These.
-        Vec<Deciding>,
-    ),
+    Evaluation,
     /// Others who agree.
     #[error("it needs {needed} approvals by others, and has {found}")]
     Approvals {
@@ -86,25 +89,29 @@ pub fn decide(
     floor: Floor,
     principal: &Principal,
     question: &Question<'_>,
-) -> Result<Permit, Denied> {
+) -> Result<Permit, No> {
     let action = question.action;
+    let denied = |missing| No { denied: Denied { action, missing }, by: Vec::new() };
     let Principal::Subject { subject, .. } = principal else {
-        return built_in(principal, action, key_of(question));
+        return built_in(principal, action, key_of(question)).map_err(|no| denied(no.missing));
     };
-    let denied = |missing| Denied { action, missing };
     match action.class() {
         Class::Open | Class::Known => return Ok(permit(principal, question, None)),
         Class::Machine => return Err(denied(Missing::LocalSocket)),
         Class::Cluster => return Err(denied(Missing::Member)),
         Class::Use | Class::Manage | Class::Danger | Class::Read | Class::Operate => {}
     }
+    if matches!(question.resource, Resource::Chosen) {
+        return Ok(permit(principal, question, None));
+    }
     let verdict = rules.verdict(subject, question);
     if !verdict.allowed {
-        return Err(denied(match verdict.why {
-            Why::Forbidden => Missing::Forbidden(verdict.by.clone()),
-            Why::Failed => Missing::Evaluation(verdict.by.clone()),
+        let missing = match verdict.why {
+            Why::Forbidden => Missing::Forbidden,
+            Why::Failed => Missing::Evaluation,
             Why::NothingPermits | Why::Permitted => Missing::Permission,
-        }));
+        };
+        return Err(No { by: verdict.by.clone(), ..denied(missing) });
     }
     if let Some(missing) = below_floor(floor, question) {
         return Err(denied(missing));
@@ -146,7 +153,7 @@ fn permit(principal: &Principal, question: &Question<'_>, verdict: Option<Arc<Ve
 fn key_of<'a>(question: &Question<'a>) -> Option<&'a KeyName> {
     match question.resource {
         Resource::Key { name, .. } => Some(name),
-        Resource::Prefix(_) | Resource::Cluster => None,
+        Resource::Prefix(_) | Resource::Chosen | Resource::Cluster => None,
     }
 }
 

@@ -37,7 +37,7 @@ fn as_subject(subject: &str) -> Principal {
 }
 
 /// Asks about a key of that name, without circumstances.
-fn ask(rules: &Rules, subject: &str, action: Action, key: &str) -> Result<Permit, Denied> {
+fn ask(rules: &Rules, subject: &str, action: Action, key: &str) -> Result<Permit, No> {
     ask_so(rules, subject, action, key, &Circumstances::default())
 }
 
@@ -47,7 +47,7 @@ fn ask_so(
     action: Action,
     key: &str,
     circumstances: &Circumstances,
-) -> Result<Permit, Denied> {
+) -> Result<Permit, No> {
     let (name, facts) = (key.parse().unwrap(), KeyFacts::absent());
     let resource = Resource::Key { name: &name, facts: &facts };
     decide(rules, NO_FLOOR, &as_subject(subject), &Question { action, resource, circumstances })
@@ -57,9 +57,9 @@ fn ask_so(
 fn without_a_rule_nothing_is_permitted() {
     let rules = rules(&[("user:a", "")], &[], &[]);
     let denied = ask(&rules, "user:a", Action::Encrypt, "k").unwrap_err();
-    assert_eq!(denied.missing, Missing::Permission);
+    assert_eq!(denied.denied.missing, Missing::Permission);
     let unknown = ask(&rules, "user:b", Action::Encrypt, "k").unwrap_err();
-    assert_eq!(unknown.missing, Missing::Permission);
+    assert_eq!(unknown.denied.missing, Missing::Permission);
 }
 
 /// One row per action of callers: administrator, operator, auditor, key-owner, application, reader.
@@ -210,7 +210,8 @@ fn forbid_wins_over_permit_and_is_named() {
     let forbid = r#"forbid(principal in Role::"administrator", action in Action::"danger", resource in Prefix::"app/");"#;
     let rules = rules(&[("user:a", "administrator")], &[], &[("no-destroy", forbid)]);
     let denied = ask(&rules, "user:a", Action::DestroyKeyVersion, "app/x").unwrap_err();
-    assert_eq!(denied.missing, Missing::Forbidden(vec![Deciding::Policy("no-destroy".parse().unwrap())]));
+    assert_eq!(denied.denied.missing, Missing::Forbidden);
+    assert_eq!(denied.by, [Deciding::Policy("no-destroy".parse().unwrap())]);
     assert!(ask(&rules, "user:a", Action::DestroyKeyVersion, "other/x").is_ok());
     assert!(ask(&rules, "user:a", Action::RotateKey, "app/x").is_ok());
 }
@@ -227,7 +228,8 @@ fn a_forbid_that_cannot_be_evaluated_denies() {
     membership.roles.insert("administrator".parse().unwrap());
     let rules = Rules::new(BTreeMap::from([(subject, membership)]), BTreeMap::new(), [erring.unwrap()]);
     let denied = ask(&rules, "user:a", Action::Encrypt, "k").unwrap_err();
-    assert_eq!(denied.missing, Missing::Evaluation(vec![Deciding::Policy("erring".parse().unwrap())]));
+    assert_eq!(denied.denied.missing, Missing::Evaluation);
+    assert_eq!(denied.by, [Deciding::Policy("erring".parse().unwrap())]);
 }
 
 #[test]
@@ -274,7 +276,7 @@ fn the_floor_holds_under_the_most_generous_rules() {
         let resource = Resource::Key { name: &name, facts: &facts };
         let question = Question { action, resource, circumstances: &circumstances };
         decide(&rules, Floor { approvals_min: 2 }, &as_subject("user:a"), &question)
-            .map_err(|denied| denied.missing)
+            .map_err(|denied| denied.denied.missing)
     };
     let so = Circumstances::default;
     let one = asked(Action::DestroyKeyVersion, Circumstances { approvals: 1, ..so() }).unwrap_err();

@@ -6,19 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keyclave_types::access::{Role, RoleGrant, Subject, SubjectKind};
 
-use crate::decide::{Denied, Floor, Permit, decide};
+use crate::decide::{Floor, No, Permit, decide};
 use crate::principal::{Credential, Principal};
 use crate::question::{Question, Resource};
 use crate::rules::{Membership, Rules};
 
 impl Rules {
     /// What would be said if `subject` asked.
-    pub fn explain(
-        &self,
-        floor: Floor,
-        subject: &Subject,
-        question: &Question<'_>,
-    ) -> Result<Permit, Denied> {
+    pub fn explain(&self, floor: Floor, subject: &Subject, question: &Question<'_>) -> Result<Permit, No> {
         decide(self, floor, &as_if(subject), question)
     }
 
@@ -45,7 +40,7 @@ pub(crate) fn roles_that_would_do(question: &Question<'_>) -> Vec<RoleGrant> {
         Resource::Prefix(prefix) if !prefix.as_str().is_empty() => {
             Some(format!("@{}/", prefix.as_str().trim_end_matches('/')))
         }
-        Resource::Prefix(_) | Resource::Cluster => None,
+        Resource::Prefix(_) | Resource::Chosen | Resource::Cluster => None,
     };
     let grant = |role: Role| match (&narrowest, role.takes_prefix()) {
         (Some(prefix), true) => format!("{role}{prefix}").parse().ok(),

@@ -43,7 +43,7 @@ impl<'a> Place<'a> {
         let (resource, facts) = match question.resource {
             Resource::Key { name, facts } => (name.as_str(), Some(facts)),
             Resource::Cluster => ("", None),
-            Resource::Prefix(_) => return None,
+            Resource::Prefix(_) | Resource::Chosen => return None,
         };
         let circumstances = uses.circumstances.then_some(question.circumstances);
         (!uses.time).then_some(Self { resource, action: question.action, facts, circumstances })

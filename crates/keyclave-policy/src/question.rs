@@ -35,6 +35,8 @@ pub enum Resource<'a> {
     },
     /// All keys under a prefix.
     Prefix(&'a KeyPrefix),
+    /// The keys that each ciphertext's header names. A yes to this permits nothing by itself: each key is asked for.
+    Chosen,
     /// The cluster itself.
     Cluster,
 }

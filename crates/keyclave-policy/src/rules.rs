@@ -221,7 +221,7 @@ impl Slice {
         entities.push(crate::actions::entity_of(&action)?);
         let attributes = match question.resource {
             Resource::Key { facts, .. } => key_attributes(facts),
-            Resource::Prefix(_) | Resource::Cluster => HashMap::new(),
+            Resource::Prefix(_) | Resource::Chosen | Resource::Cluster => HashMap::new(),
         };
         entities.push(Entity::new(resource.clone(), attributes, above.iter().cloned().collect()).ok()?);
         entities.extend(above.into_iter().map(|uid| Entity::new_no_attrs(uid, HashSet::new())));
@@ -270,7 +270,8 @@ fn resource_of(resource: &Resource<'_>) -> (EntityUid, Vec<EntityUid>) {
             (schema::prefix(&KeyPrefix::default()), Vec::new())
         }
         Resource::Prefix(prefix) => (schema::prefix(prefix), schema::above(prefix.as_str())),
-        Resource::Cluster => (schema::cluster(), Vec::new()),
+        // Chosen keys are asked for one by one; as a whole they are no key.
+        Resource::Chosen | Resource::Cluster => (schema::cluster(), Vec::new()),
     }
 }
 

@@ -3,12 +3,14 @@
 //! Called by keyclave-server, keyclave-node and keyclave-client. Answers that only copy a few fields (an encryption,
 //! a status) are filled in where they are made.
 
+mod access;
 mod item;
 mod key;
 mod member;
 mod token;
 mod write;
 
+pub use access::explained;
 pub use item::{AnsweredItem, ItemRefusal};
 pub use key::summary;
 pub use member::{MemberDescription, MemberRole};

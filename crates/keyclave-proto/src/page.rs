@@ -18,6 +18,7 @@ const TOKEN_BYTES_MAX: usize = 1024;
 const KEY: u8 = 0x01;
 const ACCESS_TOKEN: u8 = 0x02;
 const AUDIT: u8 = 0x03;
+const NAMED: u8 = 0x04;
 
 /// Why a text is not a page token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +108,18 @@ fn parse_access_token(text: &str) -> Result<Option<TokenId>, PageTokenError> {
     body.try_into().map(|id| Some(TokenId(id))).map_err(|_| PageTokenError)
 }
 
+/// The token of the page after what is printed so: a subject, a group, a policy.
+pub fn named_token(last: &impl std::fmt::Display) -> String {
+    token(NAMED, last.to_string().as_bytes())
+}
+
+/// The last of the page before; none for the first page.
+pub fn parse_named_token<T: std::str::FromStr>(text: &str) -> Result<Option<T>, PageTokenError> {
+    let Some(body) = body(NAMED, text)? else { return Ok(None) };
+    let name = String::from_utf8(body).map_err(|_| PageTokenError)?;
+    name.parse().map(Some).map_err(|_| PageTokenError)
+}
+
 fn token(kind: u8, body: &[u8]) -> String {
     BASE64URL_NOPAD.encode(&[&[kind], body].concat())
 }
@@ -134,8 +147,7 @@ mod tests {
     fn described(id: u8) -> TokenDescription {
         TokenDescription {
             id: TokenId([id; 12]),
-            subject: "s".parse().unwrap(),
-            root: false,
+            subject: "service:s".parse().unwrap(),
             created_at: UnixMillis(1),
             expires_at: None,
         }
@@ -179,6 +191,7 @@ mod tests {
         #[test]
         fn no_token_panics(text in "\\PC*") {
             let _ = (parse_key_token(&text), parse_audit_token(&text), parse_access_token(&text));
+            let _ = parse_named_token::<keyclave_types::access::Subject>(&text);
         }
     }
 }

@@ -144,8 +144,26 @@ reasons! {
     // Credentials.
     /// No such token.
     TokenNotFound = "TOKEN_NOT_FOUND" => NotFound,
-    /// The last token that may do everything cannot be revoked.
-    LastRootToken = "LAST_ROOT_TOKEN" => FailedPrecondition,
+    /// After this nobody could change who may do what.
+    LastAdministrator = "LAST_ADMINISTRATOR" => FailedPrecondition,
+    /// No such subject.
+    SubjectNotFound = "SUBJECT_NOT_FOUND" => NotFound,
+    /// No such group.
+    GroupNotFound = "GROUP_NOT_FOUND" => NotFound,
+    /// Subjects are in the group.
+    GroupInUse = "GROUP_IN_USE" => FailedPrecondition,
+    /// No such policy.
+    PolicyNotFound = "POLICY_NOT_FOUND" => NotFound,
+    /// A word that names no action.
+    ActionUnknown = "ACTION_UNKNOWN" => InvalidArgument,
+    /// The text is no policy that can be stored; the message says why.
+    PolicyInvalid = "POLICY_INVALID" => InvalidArgument,
+    /// As many subjects, groups or policies as there may be.
+    AccessMax = "ACCESS_MAX" => FailedPrecondition,
+    /// Others must approve it first.
+    ApprovalsMissing = "APPROVALS_MISSING" => FailedPrecondition,
+    /// The key is for callers whose credential is bound to their certificate.
+    BoundCallersOnly = "BOUND_CALLERS_ONLY" => PermissionDenied,
     /// A token that would end before it begins.
     TokenLifetime = "TOKEN_LIFETIME" => InvalidArgument,
 

@@ -12,6 +12,7 @@ pub(crate) mod field;
 pub(crate) mod key;
 mod seal;
 
+use keyclave_types::access::{RoleGrantError, SubjectError};
 use keyclave_types::ciphertext::CiphertextError;
 use keyclave_types::member::HostPortError;
 use keyclave_types::name::NameError;
@@ -114,6 +115,12 @@ pub enum Cause {
     /// Not a ciphertext.
     #[error(transparent)]
     Ciphertext(#[from] CiphertextError),
+    /// Not a subject.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// Not a role and where it holds.
+    #[error(transparent)]
+    Role(#[from] RoleGrantError),
 }
 
 #[cfg(test)]
@@ -151,6 +158,19 @@ mod tests {
             CreateTokenRequest => Asked<Write>,
             RevokeTokenRequest => Asked<Write>,
             ListTokensRequest => Asked<Read>,
+            PutSubjectRequest => Asked<Write>,
+            RemoveSubjectRequest => Asked<Write>,
+            RevokeCredentialsRequest => Asked<Write>,
+            ListSubjectsRequest => Asked<Read>,
+            PutGroupRequest => Asked<Write>,
+            RemoveGroupRequest => Asked<Write>,
+            ListGroupsRequest => Asked<Read>,
+            PutPolicyRequest => Asked<Write>,
+            RemovePolicyRequest => Asked<Write>,
+            GetPolicyRequest => Asked<Read>,
+            ListPoliciesRequest => Asked<Read>,
+            ExplainRequest => Asked<Read>,
+            WhoCanRequest => Asked<Read>,
             SearchRequest => AuditSearch,
             SubmitShareRequest => SubmitShare,
             ResetCeremonyRequest => ResetCeremony,

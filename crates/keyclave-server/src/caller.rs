@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
+use keyclave_policy::Circumstances;
 use tokio::time::Instant;
 use tonic::Request;
 use zeroize::Zeroizing;
@@ -39,6 +40,15 @@ impl Caller {
     pub(crate) fn from(origin: Origin, headers: &HeaderMap) -> Self {
         let arrived = Instant::now();
         Self { origin, bearer: bearer(headers), arrived, deadline: arrived + time_given(headers) }
+    }
+
+    /// How it came, as far as policies may look at it.
+    pub(crate) fn circumstances(&self) -> Circumstances {
+        let source = match self.origin {
+            Origin::Network(address) => Some(address.ip()),
+            Origin::LocalSocket => None,
+        };
+        Circumstances { source, ..Circumstances::default() }
     }
 
     /// Whether it came over the operator's socket.

@@ -17,15 +17,15 @@ use keyclave_node::member::Member;
 use keyclave_node::node::Node;
 use keyclave_node::serving::Serving;
 use keyclave_node::world::{Clock, EntropySource};
-use keyclave_policy::{Action, Permit, Principal};
+use keyclave_policy::{Action, Circumstances, Permit, Principal, Target};
 use keyclave_proto::reason::Reason;
 use keyclave_proto::request::{Asked, Invalid};
 use keyclave_types::ids::RequestId;
-use keyclave_types::name::KeyName;
 use keyclave_types::position::Position;
 use keyclave_types::request::Read;
 use keyclave_vault::authenticate::authenticate;
 use keyclave_vault::compute::{Computed, Outcome, ReadAnswer, compute};
+use keyclave_vault::permission;
 use keyclave_vault::reads::ReadSet;
 use keyclave_vault::refusal::{Refusal, Refused};
 use keyclave_vault::view::View;
@@ -75,6 +75,26 @@ pub(crate) struct Permitted<H: Host> {
     pub(crate) position: Position,
 }
 
+/// What a caller asks for, as far as the policy looks at it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asking<'a> {
+    /// What is to be done.
+    pub(crate) action: Action,
+    /// With what.
+    pub(crate) target: Target<'a>,
+    /// How the caller came, and what they ask besides.
+    pub(crate) circumstances: &'a Circumstances,
+    /// The oldest state that may answer.
+    pub(crate) floor: Option<Position>,
+}
+
+impl<'a> Asking<'a> {
+    /// Something about the cluster itself.
+    pub(crate) fn cluster(action: Action, circumstances: &'a Circumstances) -> Self {
+        Self { action, target: Target::Cluster, circumstances, floor: None }
+    }
+}
+
 impl<H: Host> Pipeline<H> {
     /// The pipeline of one node.
     pub fn new(node: Node<H>, clock: Arc<dyn Clock>, entropy: Arc<dyn EntropySource>) -> Self {
@@ -114,7 +134,9 @@ impl<H: Host> Pipeline<H> {
             (Found::Permitted { answer: (), confirm: false }, ReadSet::default())
         };
         // Whoever has any credential passes: what it allows is for the operation itself.
-        self.confirmed(caller, &mut recording, Action::Reflect, None, None, known).await.map(|_| ())
+        let circumstances = caller.circumstances();
+        let any = Asking::cluster(Action::Reflect, &circumstances);
+        self.confirmed(caller, &mut recording, &any, known).await.map(|_| ())
     }
 
     /// A question about keys, answered here and confirmed by the leader. What cannot be parsed is said only to who
@@ -134,17 +156,18 @@ impl<H: Host> Pipeline<H> {
             Err(invalid) => return self.invalid(caller, operation, action, &invalid).await,
         };
         let read = &asked.request;
-        let (action, key) = Action::of_read(read);
+        let (action, target) = Action::of_read(read);
         let sizes = Sizes::of(read);
         let mut recording = Recording::new(caller, self.request_id(), action, operation);
-        recording.body.key = key.cloned();
+        recording.body.key = target.key().cloned();
         recording.body.items = sizes.items;
         recording.body.bytes_in = sizes.bytes_in;
+        let circumstances = of_read(caller.circumstances(), read);
         let mut entropy = self.entropy();
         let question = |serving: &Serving<H>, view: &View, permit: &Permit| {
             let now = serving.now(view);
             let Computed { outcome, reads, staleness_max_ms } =
-                compute(view, permit, read, now, serving.uses(), &mut entropy);
+                compute(view, permit, &circumstances, read, now, serving.uses(), &mut entropy);
             let found = match outcome {
                 Outcome::Answer(answer) => Found::Within { answer: Ok(answer), staleness_max_ms },
                 Outcome::Refused(refusal) => Found::Within { answer: Err(refusal), staleness_max_ms },
@@ -152,10 +175,12 @@ impl<H: Host> Pipeline<H> {
             };
             (found, reads)
         };
-        self.confirmed(caller, &mut recording, action, key, asked.floor, question).await
+        let asked = Asking { action, target, circumstances: &circumstances, floor: asked.floor };
+        self.confirmed(caller, &mut recording, &asked, question).await
     }
 
-    /// Says what is wrong with a request, to who may do `action` at all.
+    /// Says what is wrong with a request to whoever has a valid credential: which key it would have been about is
+    /// not known.
     pub(crate) async fn invalid<A>(
         &self,
         caller: &Caller,
@@ -163,11 +188,34 @@ impl<H: Host> Pipeline<H> {
         action: Action,
         invalid: &Invalid,
     ) -> Result<(A, Position), Status> {
-        let mut recording = Recording::new(caller, self.request_id(), action, operation);
-        let question = |_: &Serving<H>, _: &View, _: &Permit| {
-            (Found::Invalid(Status::from(invalid)), ReadSet::default())
-        };
-        self.confirmed(caller, &mut recording, action, None, None, question).await
+        let circumstances = caller.circumstances();
+        let asked = Asking { action, target: Target::Chosen, circumstances: &circumstances, floor: None };
+        self.say(caller, operation, &asked, &Status::from(invalid)).await
+    }
+
+    /// Says `status` to who may do `action` with the cluster.
+    pub(crate) async fn said<A>(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+        action: Action,
+        status: &Status,
+    ) -> Result<(A, Position), Status> {
+        let circumstances = caller.circumstances();
+        self.say(caller, operation, &Asking::cluster(action, &circumstances), status).await
+    }
+
+    async fn say<A>(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+        asked: &Asking<'_>,
+        status: &Status,
+    ) -> Result<(A, Position), Status> {
+        let mut recording = Recording::new(caller, self.request_id(), asked.action, operation);
+        let question =
+            |_: &Serving<H>, _: &View, _: &Permit| (Found::Invalid(status.clone()), ReadSet::default());
+        self.confirmed(caller, &mut recording, asked, question).await
     }
 
     /// Answers a question of whoever may do `action`, over one frozen view, once it is confirmed and on record.
@@ -182,7 +230,8 @@ impl<H: Host> Pipeline<H> {
         let question = |_: &Serving<H>, view: &View, permit: &Permit| {
             (Found::Answer(answer(view, permit)), ReadSet::default())
         };
-        self.confirmed(caller, &mut recording, action, None, None, question).await
+        let circumstances = caller.circumstances();
+        self.confirmed(caller, &mut recording, &Asking::cluster(action, &circumstances), question).await
     }
 
     /// Whoever may do `action`, over a confirmed view, for work that takes longer than an answer over a view. Its
@@ -197,7 +246,9 @@ impl<H: Host> Pipeline<H> {
         let may = |_: &Serving<H>, _: &View, _: &Permit| {
             (Found::Permitted { answer: (), confirm: true }, ReadSet::default())
         };
-        let ((), position) = self.confirmed(caller, &mut recording, action, None, None, may).await?;
+        let circumstances = caller.circumstances();
+        let asked = Asking::cluster(action, &circumstances);
+        let ((), position) = self.confirmed(caller, &mut recording, &asked, may).await?;
         let member = self.member_for(caller, &recording).await?;
         match self.permit_over_latest(caller, &member, action, &mut recording) {
             Ok((permit, view)) => Ok(Permitted { member, permit, view, recording, position }),
@@ -218,7 +269,9 @@ impl<H: Host> Pipeline<H> {
     ) -> Result<(Permit, Arc<View>), Failure> {
         let serving = member.serving()?;
         let view = serving.view()?;
-        let permit = self.permit(caller, &serving, &view, action, None, recording);
+        let circumstances = caller.circumstances();
+        let permit =
+            self.permit(caller, &serving, &view, &Asking::cluster(action, &circumstances), recording);
         let (permit, _) = permit.map_err(|refused| Failure::Refused(refused.refusal))?;
         Ok((permit, view))
     }
@@ -229,11 +282,10 @@ impl<H: Host> Pipeline<H> {
         caller: &Caller,
         serving: &Serving<H>,
         view: &View,
-        action: Action,
-        key: Option<&KeyName>,
+        asked: &Asking<'_>,
         recording: &mut Recording,
     ) -> Result<(Permit, ReadSet), Refused> {
-        let (principal, reads) = match &caller.bearer {
+        let (principal, mut reads) = match &caller.bearer {
             Some(bearer) => {
                 let found = authenticate(view, bearer, serving.now(view))
                     .inspect_err(|_| recording.by(&Principal::Unauthenticated))?;
@@ -243,12 +295,21 @@ impl<H: Host> Pipeline<H> {
             None => (Principal::Unauthenticated, ReadSet::default()),
         };
         recording.by(&principal);
-        match keyclave_policy::decide(&principal, action, key) {
-            Ok(permit) => Ok((permit, reads)),
-            Err(_) if principal == Principal::Unauthenticated => {
-                Err(Refused { refusal: Refusal::Unauthenticated, reads })
+        let Asking { action, target, circumstances, .. } = *asked;
+        let decided = permission::permit(view, &principal, action, target, circumstances, serving.now(view));
+        match decided {
+            Ok(permitted) => {
+                recording.decided_by(permitted.permit.by());
+                reads.extend(permitted.reads);
+                Ok((permitted.permit, reads))
             }
-            Err(denied) => Err(Refused { refusal: denied.into(), reads }),
+            Err(no) => {
+                recording.decided_by(&no.by);
+                reads.extend(no.refused.reads);
+                let nobody = principal == Principal::Unauthenticated;
+                let refusal = if nobody { Refusal::Unauthenticated } else { no.refused.refusal };
+                Err(Refused { refusal, reads })
+            }
         }
     }
 
@@ -321,6 +382,33 @@ impl<H: Host> Pipeline<H> {
     }
 }
 
+/// What a question tells about itself.
+fn of_read(caller: Circumstances, read: &Read) -> Circumstances {
+    let count = |items: usize| u32::try_from(items).unwrap_or(u32::MAX);
+    match read {
+        Read::Encrypt(encrypt) => Circumstances {
+            version: encrypt.version,
+            associated_data: encrypt.items.iter().any(|item| !item.associated_data.is_empty()),
+            batch_items: count(encrypt.items.len()),
+            ..caller
+        },
+        Read::Decrypt(decrypt) => Circumstances {
+            associated_data: decrypt.items.iter().any(|item| !item.associated_data.is_empty()),
+            batch_items: count(decrypt.items.len()),
+            ..caller
+        },
+        Read::GetKey { .. }
+        | Read::ListKeys { .. }
+        | Read::ListTokens
+        | Read::ListSubjects { .. }
+        | Read::ListGroups { .. }
+        | Read::ListPolicies { .. }
+        | Read::GetPolicy { .. }
+        | Read::Explain { .. }
+        | Read::WhoCan { .. } => caller,
+    }
+}
+
 /// How large a request is, for its record.
 struct Sizes {
     items: u32,
@@ -336,7 +424,15 @@ impl Sizes {
             Read::Decrypt(decrypt) => {
                 (decrypt.items.len(), decrypt.items.iter().map(|item| item.ciphertext.len()).sum())
             }
-            Read::GetKey { .. } | Read::ListKeys { .. } | Read::ListTokens => (0, 0),
+            Read::GetKey { .. }
+            | Read::ListKeys { .. }
+            | Read::ListTokens
+            | Read::ListSubjects { .. }
+            | Read::ListGroups { .. }
+            | Read::ListPolicies { .. }
+            | Read::GetPolicy { .. }
+            | Read::Explain { .. }
+            | Read::WhoCan { .. } => (0, 0),
         };
         Self { items: u32::try_from(items).unwrap_or(u32::MAX), bytes_in: bytes as u64 }
     }

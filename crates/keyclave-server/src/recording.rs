@@ -2,7 +2,8 @@
 //! withheld.
 
 use keyclave_audit::record::{Body, Class, OK, PENDING, Phase, RecordDraft, Source, Who};
-use keyclave_policy::{Action, Class as ActionClass, Principal};
+use keyclave_policy::{Action, Class as ActionClass, Credential, Deciding, Principal};
+use keyclave_types::access::{Subject, SubjectKind};
 use keyclave_types::ids::RequestId;
 use keyclave_types::time::UnixMillis;
 use tonic::{Code, Status};
@@ -37,12 +38,26 @@ impl Recording {
     /// Who it turned out to be.
     pub(crate) fn by(&mut self, principal: &Principal) {
         self.body.who = match principal {
-            Principal::Root { token } => Who::Root { token: *token },
-            Principal::Service { subject, token } => Who::Service { subject: subject.clone(), token: *token },
+            Principal::Subject { subject: Subject { kind, name }, credential: Credential::Token(token) } => {
+                let (subject, token) = (name.clone(), *token);
+                match kind {
+                    SubjectKind::User => Who::User { subject, token },
+                    SubjectKind::Service => Who::Service { subject, token },
+                }
+            }
+            Principal::Subject {
+                subject: Subject { name, .. },
+                credential: Credential::Certificate(authority),
+            } => Who::Certificate { subject: name.clone(), authority: *authority },
             Principal::LocalSocket => Who::LocalSocket,
             Principal::Member(node) => Who::Node(*node),
             Principal::Unauthenticated => Who::Nobody,
         };
+    }
+
+    /// What decided whether they may.
+    pub(crate) fn decided_by(&mut self, by: &[Deciding]) {
+        self.body.policies = by.iter().map(ToString::to_string).collect();
     }
 
     /// Before a write is proposed.
@@ -98,13 +113,17 @@ fn class(action: Action) -> Class {
         ActionClass::Machine => Class::Machine,
         ActionClass::Known => Class::Known,
         ActionClass::Use => Class::Use,
-        ActionClass::Manage => match action {
-            Action::DestroyKeyVersion => Class::Danger,
-            _ => Class::Manage,
-        },
+        ActionClass::Manage => Class::Manage,
+        ActionClass::Danger => Class::Danger,
         ActionClass::Read => Class::Read,
-        ActionClass::Operate => Class::Operate,
-        ActionClass::Access => Class::Access,
+        ActionClass::Operate => match action {
+            Action::CreateToken
+            | Action::RevokeToken
+            | Action::ChangeIdentities
+            | Action::ChangePolicies
+            | Action::Approve => Class::Access,
+            _ => Class::Operate,
+        },
         ActionClass::Cluster => Class::Cluster,
     }
 }

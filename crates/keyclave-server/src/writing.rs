@@ -13,7 +13,7 @@ use keyclave_node::host::Host;
 use keyclave_node::member::Member;
 use keyclave_node::services::forward::ForwardedCalls;
 use keyclave_node::serving::Serving;
-use keyclave_policy::{Action, Permit};
+use keyclave_policy::{Action, Circumstances, Permit};
 use keyclave_proto::answer::WriteResponse;
 use keyclave_proto::message::WireMessage;
 use keyclave_proto::peer::v1 as peer;
@@ -28,7 +28,7 @@ use tonic::Status;
 
 use crate::caller::Caller;
 use crate::operations::forwarded;
-use crate::pipeline::{Found, Pipeline, internal};
+use crate::pipeline::{Asking, Found, Pipeline, internal};
 use crate::recording::Recording;
 
 /// Rest between two attempts while nobody leads.
@@ -53,16 +53,18 @@ impl<H: Host> Pipeline<H> {
             }
         };
         let write = asked.request;
-        let (action, key) = Action::of_write(&write.change);
+        let (action, target) = Action::of_write(&write.change);
         let mut recording = Recording::new(&caller, self.request_id(), action, rpc.operation);
-        recording.body.key = key.cloned();
+        recording.body.key = target.key().cloned();
         recording.body.version = version(&write.change);
         recording.body.bytes_in = bytes.len() as u64;
         // Whoever may not is refused here, without an intent; the leader decides anew, over a later view.
         let permitted = |_: &Serving<H>, _: &View, _: &Permit| {
             (Found::Permitted { answer: (), confirm: false }, ReadSet::default())
         };
-        self.confirmed(&caller, &mut recording, action, key, asked.floor, permitted).await?;
+        let circumstances = of_write(caller.circumstances(), &write);
+        let asking = Asking { action, target, circumstances: &circumstances, floor: asked.floor };
+        self.confirmed(&caller, &mut recording, &asking, permitted).await?;
         // From the intent on it is carried to its end and put on record, whether the caller still waits or not.
         let carried = self.clone().carried::<R>(caller, rpc, write, bytes, recording);
         tokio::spawn(carried).await.map_err(|_| internal("a write was cut short"))?
@@ -111,7 +113,11 @@ impl<H: Host> Pipeline<H> {
             let attempt = match serving.leader_elsewhere() {
                 Some(leader) => self.forward::<R>(&serving, leader, caller, bearer, rpc, bytes).await,
                 None if serving.leads() => {
-                    let decided = decide_here(&serving, bearer, write, member.node(), caller.deadline).await;
+                    let decided = {
+                        let circumstances = caller.circumstances();
+                        decide_here(&serving, bearer, &circumstances, write, member.node(), caller.deadline)
+                            .await
+                    };
                     decided.and_then(|(answer, position)| Ok((respond(position, answer)?, position)))
                 }
                 None => Err(Failure::NoLeader),
@@ -143,6 +149,7 @@ impl<H: Host> Pipeline<H> {
             request_id: self.request_id().as_bytes().to_vec(),
             remaining_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
             local_socket: false,
+            source: caller.circumstances().source.map(|source| source.to_string()).unwrap_or_default(),
         };
         let answer = serving.member().forward(leader, request, limit).await?;
         let position = answer.position.ok_or(Failure::Propose(ProposeError::Unknown))?;
@@ -176,11 +183,13 @@ pub(crate) struct Rpc {
 pub(crate) async fn decide_here<H: Host>(
     serving: &Serving<H>,
     bearer: &str,
+    caller: &Circumstances,
     write: &Write,
     arrived_at: NodeId,
     deadline: Instant,
 ) -> Result<(WriteAnswer, Position), Failure> {
-    let settled = serving.write_as_leader(bearer, write, arrived_at, deadline).await?;
+    let circumstances = of_write(caller.clone(), write);
+    let settled = serving.write_as_leader(bearer, &circumstances, write, arrived_at, deadline).await?;
     let answer = match (&write.change, settled.answer) {
         (WriteKind::CreateJoinToken, WriteAnswer::Token { id, text, expires_at }) => {
             WriteAnswer::Token { id, text: serving.member().pinned_join_token(&text)?, expires_at }
@@ -196,6 +205,11 @@ pub(crate) async fn decide_here<H: Host>(
 
 pub(crate) fn respond<R: WriteResponse>(position: Position, answer: WriteAnswer) -> Result<R, Failure> {
     R::from_answer(position, answer).map_err(|error| Failure::Elsewhere(internal(&error.to_string())))
+}
+
+/// What a write tells about itself.
+fn of_write(caller: Circumstances, write: &Write) -> Circumstances {
+    Circumstances { version: version(&write.change), ..caller }
 }
 
 fn version(change: &WriteKind) -> Option<keyclave_types::key::Version> {

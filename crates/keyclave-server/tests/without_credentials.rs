@@ -5,9 +5,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use keyclave_proto::status::Details;
+use keyclave_types::access::Subject;
+use keyclave_types::request::SubjectDescription;
 use support::raw::{call, channel};
 use support::{cluster, within};
 use tonic::Code;
@@ -26,13 +29,14 @@ async fn no_rpc_answers_without_a_valid_credential_but_those_that_must() {
     let (servers, founded) = cluster(root.path(), 0).await;
     let channel = channel(&format!("https://{}", servers[0].clients), &founded.ca_pem).await;
     let admin = servers[0].client(&founded, Some(&founded.root_token));
-    let ended = admin.create_token(&"app".parse().unwrap(), None).await.unwrap().value;
+    let app = subject(&admin, "service:app", &["reader"]).await;
+    let ended = admin.create_token(&app, None).await.unwrap().value;
     admin.revoke_token(ended.id).await.unwrap();
     // Another cluster's: good there, nothing here.
     let other_root = tempfile::tempdir().unwrap();
     let (_other_servers, other_cluster) = cluster(other_root.path(), 0).await;
     let brief = Some(Duration::from_secs(1));
-    let over = admin.create_token(&"app".parse().unwrap(), brief).await.unwrap().value;
+    let over = admin.create_token(&app, brief).await.unwrap().value;
     within(Duration::from_secs(20), async {
         while servers[0]
             .client(&founded, Some(&over.text))
@@ -86,21 +90,60 @@ async fn no_rpc_answers_without_a_valid_credential_but_those_that_must() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_token_uses_keys_and_operates_nothing() {
+async fn a_service_uses_its_keys_and_nothing_else() {
     let root = tempfile::tempdir().unwrap();
     let (servers, founded) = cluster(root.path(), 0).await;
     let admin = servers[0].client(&founded, Some(&founded.root_token));
-    let token = admin.create_token(&"app".parse().unwrap(), None).await.unwrap().value;
+    let app = subject(&admin, "service:app", &["key-owner@app/", "application@app/", "reader@app/"]).await;
+    let token = admin.create_token(&app, None).await.unwrap().value;
     let service = servers[0].client(&founded, Some(&token.text));
     let key = "app/k".parse().unwrap();
     service.create_key(&key, keyclave_types::key::Algorithm::Aes256Gcm, Default::default()).await.unwrap();
     service.encrypt(&key, None, b"x", b"").await.unwrap();
     assert!(service.create_join_token().await.is_err());
-    assert!(service.create_token(&"other".parse().unwrap(), None).await.is_err());
+    assert!(service.create_token(&app, None).await.is_err());
     assert!(service.list_members().await.is_err());
+    assert!(service.put_subject(&all_for(&app)).await.is_err());
+    assert!(service.explain(&app, "encrypt", "app/k").await.is_err());
+    let other = "app2/k".parse().unwrap();
+    admin.create_key(&other, keyclave_types::key::Algorithm::Xaes256Gcm, Default::default()).await.unwrap();
+    // A key that is forbidden and one that does not exist are refused alike.
+    let denied = service.encrypt(&other, None, b"x", b"").await.map(|_| ()).unwrap_err().to_string();
+    let absent = service.encrypt(&"app3/k".parse().unwrap(), None, b"x", b"").await.map(|_| ()).unwrap_err();
+    assert_eq!(denied, absent.to_string());
+    let forbid =
+        "forbid(principal == Service::\"app\", action == Action::\"encrypt\", resource in Prefix::\"app/\");";
+    let stop = "stop".parse().unwrap();
+    admin.put_policy(&stop, forbid).await.unwrap();
+    assert!(service.encrypt(&key, None, b"x", b"").await.is_err());
+    let why = admin.explain(&app, "encrypt", "app/k").await.unwrap().value;
+    assert_eq!((why.allowed, why.by), (false, vec!["policy stop".to_owned()]));
+    assert!(admin.put_policy(&stop, "permit(principal, action, resource);").await.is_err());
+    admin.remove_policy(&stop).await.unwrap();
+    service.encrypt(&key, None, b"x", b"").await.unwrap();
+    let able = admin.who_can("encrypt", "app/k").await.unwrap().value;
+    assert_eq!(
+        able.iter().map(|able| able.subject.to_string()).collect::<Vec<_>>(),
+        ["user:root", "service:app"]
+    );
     assert!(service.search_audit(Default::default()).await.is_err());
     admin.revoke_token(token.id).await.unwrap();
     assert!(service.encrypt(&key, None, b"x", b"").await.is_err());
     let found = admin.search_audit(Default::default()).await.unwrap().value;
     assert!(found.records.iter().any(|record| record.body_json.contains("\"Encrypt\"")), "{found:?}");
+}
+
+/// Puts a subject with these roles.
+async fn subject(admin: &keyclave_client::Client, name: &str, roles: &[&str]) -> Subject {
+    let subject: Subject = name.parse().unwrap();
+    let roles = roles.iter().map(|role| role.parse().unwrap()).collect();
+    let put = SubjectDescription { subject: subject.clone(), roles, groups: BTreeSet::new() };
+    admin.put_subject(&put).await.unwrap();
+    subject
+}
+
+/// What a subject would make of itself if it could.
+fn all_for(subject: &Subject) -> SubjectDescription {
+    let roles = BTreeSet::from(["administrator".parse().unwrap()]);
+    SubjectDescription { subject: subject.clone(), roles, groups: BTreeSet::new() }
 }

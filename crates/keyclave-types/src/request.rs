@@ -3,11 +3,13 @@
 //! Made by keyclave-server from the wire, authorised by keyclave-policy, decided or computed by keyclave-vault.
 //! Credentials are absent: who asks travels beside a request, never in it.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::access::{GroupName, PolicyName, RoleGrant, Subject};
 use crate::envelope::Stored;
 use crate::ids::{NodeId, RequestId};
 use crate::key::{Algorithm, KeyDescription, KeyRules, Version};
@@ -67,10 +69,10 @@ pub enum WriteKind {
         /// Which version.
         version: Version,
     },
-    /// Make a token for a service.
+    /// Make a token for a subject.
     CreateToken {
-        /// Whom it names, in the trail.
-        subject: SubjectName,
+        /// Whom it speaks for.
+        subject: Subject,
         /// When it ends.
         lifetime_ms: Option<u64>,
     },
@@ -111,6 +113,49 @@ pub enum WriteKind {
     AcceptTime {
         /// What the time is.
         time: UnixMillis,
+    },
+    /// Make a subject, or replace what it is part of.
+    PutSubject {
+        /// Which.
+        subject: Subject,
+        /// Its groups from now on.
+        groups: BTreeSet<GroupName>,
+        /// Its own roles from now on.
+        roles: BTreeSet<RoleGrant>,
+    },
+    /// Remove a subject; its credentials end with it.
+    RemoveSubject {
+        /// Which.
+        subject: Subject,
+    },
+    /// End every credential of a subject at once.
+    RevokeCredentials {
+        /// Whose.
+        subject: Subject,
+    },
+    /// Make a group, or replace its roles.
+    PutGroup {
+        /// Which.
+        name: GroupName,
+        /// What its members may do from now on.
+        roles: BTreeSet<RoleGrant>,
+    },
+    /// Remove a group that no subject is in.
+    RemoveGroup {
+        /// Which.
+        name: GroupName,
+    },
+    /// Make a policy, or replace its text.
+    PutPolicy {
+        /// Which.
+        name: PolicyName,
+        /// One Cedar policy.
+        text: String,
+    },
+    /// Remove a policy.
+    RemovePolicy {
+        /// Which.
+        name: PolicyName,
     },
 }
 
@@ -210,6 +255,112 @@ pub enum Read {
     Decrypt(Decrypt),
     /// All tokens, without their secrets.
     ListTokens,
+    /// One page of subjects, in order.
+    ListSubjects {
+        /// The last of the page before.
+        after: Option<Subject>,
+        /// How many at most.
+        page_items: NonZeroU32,
+    },
+    /// One page of groups, in order.
+    ListGroups {
+        /// The last of the page before.
+        after: Option<GroupName>,
+        /// How many at most.
+        page_items: NonZeroU32,
+    },
+    /// One page of policies' names, in order.
+    ListPolicies {
+        /// The last of the page before.
+        after: Option<PolicyName>,
+        /// How many at most.
+        page_items: NonZeroU32,
+    },
+    /// One policy's text.
+    GetPolicy {
+        /// Which.
+        name: PolicyName,
+    },
+    /// Whether somebody may do something, and why.
+    Explain {
+        /// Who.
+        subject: Subject,
+        /// What, in a word of policies.
+        action: String,
+        /// On what.
+        on: AskedOn,
+    },
+    /// Who may do something.
+    WhoCan {
+        /// What, in a word of policies.
+        action: String,
+        /// On what.
+        on: AskedOn,
+    },
+}
+
+/// What a question about rights is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AskedOn {
+    /// One key.
+    Key(KeyName),
+    /// All keys under a prefix.
+    Prefix(KeyPrefix),
+    /// The cluster.
+    Cluster,
+}
+
+/// One subject.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SubjectDescription {
+    /// Who.
+    pub subject: Subject,
+    /// Its own roles.
+    pub roles: BTreeSet<RoleGrant>,
+    /// Its groups.
+    pub groups: BTreeSet<GroupName>,
+}
+
+/// One group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupDescription {
+    /// Its name.
+    pub name: GroupName,
+    /// What its members may do.
+    pub roles: BTreeSet<RoleGrant>,
+}
+
+/// One policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PolicyDescription {
+    /// Its name.
+    pub name: PolicyName,
+    /// As it was put.
+    pub text: String,
+    /// When.
+    pub put_at: UnixMillis,
+}
+
+/// What was decided about somebody, and by what, in words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Explanation {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// What decides.
+    pub by: Vec<String>,
+    /// What is missing; none if it is allowed.
+    pub missing: Option<String>,
+    /// Roles any of which would permit what nothing permits.
+    pub would_do: Vec<RoleGrant>,
+}
+
+/// Somebody who may.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Able {
+    /// Who.
+    pub subject: Subject,
+    /// What decides.
+    pub by: Vec<String>,
 }
 
 /// Encrypt under one key.
@@ -281,10 +432,8 @@ pub enum WriteAnswer {
 pub struct TokenDescription {
     /// Its id.
     pub id: TokenId,
-    /// Whom it names.
-    pub subject: SubjectName,
-    /// Whether it may do everything (root), or is a service's.
-    pub root: bool,
+    /// Whom it speaks for.
+    pub subject: Subject,
     /// When it was made.
     pub created_at: UnixMillis,
     /// When it ends.

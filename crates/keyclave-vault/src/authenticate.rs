@@ -4,14 +4,15 @@
 //! Deliberately absent: what the principal may do.
 
 use keyclave_crypto::token::{Token, TokenKind};
-use keyclave_policy::Principal;
+use keyclave_policy::{Credential, Principal};
+use keyclave_types::access::SubjectKind;
 
 use crate::join::proves;
 use crate::occasion::Now;
-use crate::reader::{Reader, unexpired};
+use crate::reader::Reader;
 use crate::reads::ReadSet;
 use crate::records::RecordName;
-use crate::records::access::{TokenRecord, TokenUse};
+use crate::records::access::TokenRecord;
 use crate::refusal::{Refusal, Refused};
 use crate::view::View;
 
@@ -42,17 +43,17 @@ fn principal(reader: &mut Reader<'_>, bearer: &str, now: Now) -> Result<Principa
     let found = reader.get::<TokenRecord>(&RecordName::Token(token.id));
     let proven = proves(reader.view().keyring(), &token, found.map(|found| (found.mac_key, found.mac)));
     let found = found.filter(|_| proven).ok_or(Refusal::Unauthenticated)?;
-    let kind = match found.usage {
-        TokenUse::Service => TokenKind::Service,
-        TokenUse::Operator => TokenKind::Operator,
-    };
-    if token.kind != kind {
+    if token.kind != kind_of(found.subject.kind) {
         return Err(Refusal::Unauthenticated);
     }
-    unexpired(found, now)?;
-    Ok(if found.root {
-        Principal::Root { token: token.id }
-    } else {
-        Principal::Service { subject: found.subject.clone(), token: token.id }
-    })
+    reader.counts(found, now)?;
+    Ok(Principal::Subject { subject: found.subject.clone(), credential: Credential::Token(token.id) })
+}
+
+/// The letter of a subject's tokens: people's are operators' tokens, programs' are services'.
+pub(crate) fn kind_of(subject: SubjectKind) -> TokenKind {
+    match subject {
+        SubjectKind::User => TokenKind::Operator,
+        SubjectKind::Service => TokenKind::Service,
+    }
 }

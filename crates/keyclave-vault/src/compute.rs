@@ -3,15 +3,20 @@
 //!
 //! Called by any unsealed node while the confirmation travels. Deliberately absent: waiting for it, and the trail.
 
+mod access;
 mod crypto;
 mod keys;
 
 use keyclave_crypto::entropy::Entropy;
-use keyclave_policy::{Action, Permit};
+use keyclave_policy::{Action, Circumstances, Permit};
+use keyclave_types::access::PolicyName;
 use keyclave_types::ids::KeyId;
 use keyclave_types::key::{KeyDescription, Version};
 use keyclave_types::name::KeyName;
-use keyclave_types::request::{Plaintext, Read, TokenDescription};
+use keyclave_types::request::{
+    Able, Explanation, GroupDescription, Plaintext, PolicyDescription, Read, SubjectDescription,
+    TokenDescription,
+};
 
 use crate::occasion::Now;
 use crate::reader::Reader;
@@ -67,6 +72,18 @@ pub enum ReadAnswer {
     Decrypted(Vec<Result<Decrypted, Refusal>>),
     /// All tokens, in the order of ids.
     Tokens(Vec<TokenDescription>),
+    /// One page of subjects, and whether there are more.
+    Subjects(Vec<SubjectDescription>, bool),
+    /// One page of groups, and whether there are more.
+    Groups(Vec<GroupDescription>, bool),
+    /// One page of policies' names, and whether there are more.
+    Policies(Vec<PolicyName>, bool),
+    /// One policy.
+    Policy(PolicyDescription),
+    /// What was decided about somebody.
+    Explained(Explanation),
+    /// Who may.
+    Able(Vec<Able>),
 }
 
 /// One encrypted message.
@@ -96,13 +113,15 @@ pub trait Uses {
 pub fn compute(
     view: &View,
     permit: &Permit,
+    circumstances: &Circumstances,
     read: &Read,
     now: Now,
     uses: &dyn Uses,
     entropy: &mut Entropy,
 ) -> Computed {
-    let mut answering = Answering { reader: Reader::new(view), staleness_max_ms: None };
-    let outcome = answering.answer(permit, read, now, uses, entropy).unwrap_or_else(Outcome::Refused);
+    let reader = Reader::new(view);
+    let mut answering = Answering { reader, permit, circumstances, now, staleness_max_ms: None };
+    let outcome = answering.answer(read, uses, entropy).unwrap_or_else(Outcome::Refused);
     Computed {
         outcome,
         reads: answering.reader.into_reads(),
@@ -113,32 +132,41 @@ pub fn compute(
 /// One question being answered.
 struct Answering<'a> {
     reader: Reader<'a>,
+    permit: &'a Permit,
+    /// How the caller came, for the keys that ciphertexts choose.
+    circumstances: &'a Circumstances,
+    now: Now,
     /// The least that the keys seen so far allow.
     staleness_max_ms: Option<u64>,
 }
 
 impl Answering<'_> {
-    fn answer(
-        &mut self,
-        permit: &Permit,
-        read: &Read,
-        now: Now,
-        uses: &dyn Uses,
-        entropy: &mut Entropy,
-    ) -> Result<Outcome, Refusal> {
-        let (action, key) = Action::of_read(read);
-        if !permit.covers(action, key) {
+    fn answer(&mut self, read: &Read, uses: &dyn Uses, entropy: &mut Entropy) -> Result<Outcome, Refusal> {
+        let (action, target) = Action::of_read(read);
+        if !self.permit.covers(action, target.key()) {
             return Err(Refusal::PermitForeign);
         }
-        self.reader.standing(permit.principal(), now)?;
+        self.reader.standing(self.permit.principal(), self.now)?;
         match read {
             Read::GetKey { name } => self.describe_key(name).map(Outcome::Answer),
             Read::ListKeys { prefix, after, page_items } => {
                 self.list_keys(prefix, after.as_ref(), *page_items).map(Outcome::Answer)
             }
-            Read::Encrypt(encrypt) => self.encrypt(encrypt, now, uses, entropy),
+            Read::Encrypt(encrypt) => self.encrypt(encrypt, uses, entropy),
             Read::Decrypt(decrypt) => self.decrypt(decrypt).map(Outcome::Answer),
             Read::ListTokens => self.list_tokens().map(Outcome::Answer),
+            Read::ListSubjects { after, page_items } => {
+                Ok(Outcome::Answer(self.list_subjects(after.as_ref(), *page_items)))
+            }
+            Read::ListGroups { after, page_items } => {
+                Ok(Outcome::Answer(self.list_groups(after.as_ref(), *page_items)))
+            }
+            Read::ListPolicies { after, page_items } => {
+                Ok(Outcome::Answer(self.list_policies(after.as_ref(), *page_items)))
+            }
+            Read::GetPolicy { name } => self.get_policy(name).map(Outcome::Answer),
+            Read::Explain { subject, action, on } => self.explain(subject, action, on).map(Outcome::Answer),
+            Read::WhoCan { action, on } => self.who_can(action, on).map(Outcome::Answer),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Called by the node that leads, after the policy has permitted the act. One file per operation. Deliberately
 //! absent: proposing, retrying on a conflict, and anything that waits.
 
+mod access;
 mod address;
 mod admit;
 mod create_key;
@@ -80,8 +81,8 @@ pub fn decide(
     entropy: &mut Entropy,
 ) -> Result<Decision<WriteAnswer>, Refused> {
     Draft::decide(view, occasion, entropy, |draft| {
-        let (action, key) = Action::of_write(&write.change);
-        if !permit.covers(action, key) {
+        let (action, target) = Action::of_write(&write.change);
+        if !permit.covers(action, target.key()) {
             return Err(Refusal::PermitForeign);
         }
         draft.reader.standing(permit.principal(), occasion.now)?;
@@ -127,5 +128,14 @@ fn change(draft: &mut Draft<'_>, change: &WriteKind) -> Result<WriteAnswer, Refu
         WriteKind::RemoveMember { node } => member::remove_member(draft, *node),
         WriteKind::ChangeAddress { node, addresses } => address::change_address(draft, *node, addresses),
         WriteKind::AcceptTime { time } => time::accept_time(draft, *time),
+        WriteKind::PutSubject { subject, groups, roles } => {
+            access::put_subject(draft, subject, groups, roles)
+        }
+        WriteKind::RemoveSubject { subject } => access::remove_subject(draft, subject),
+        WriteKind::RevokeCredentials { subject } => access::revoke_credentials(draft, subject),
+        WriteKind::PutGroup { name, roles } => access::put_group(draft, name, roles),
+        WriteKind::RemoveGroup { name } => access::remove_group(draft, name),
+        WriteKind::PutPolicy { name, text } => access::put_policy(draft, name, text),
+        WriteKind::RemovePolicy { name } => access::remove_policy(draft, name),
     }
 }

@@ -3,7 +3,7 @@
 //! Used by everything that decides. Every record that is written counts as read, so a put is a comparison and a
 //! swap.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keyclave_crypto::entropy::Entropy;
 use keyclave_crypto::record::seal_record;
@@ -27,6 +27,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) occasion: &'a Occasion,
     pub(crate) entropy: &'a mut Entropy,
     changes: BTreeMap<RecordId, Change>,
+    /// Which of the changes are to records that grant access.
+    access: BTreeSet<RecordId>,
     settles: Option<Settling>,
 }
 
@@ -39,7 +41,8 @@ impl<'a> Draft<'a> {
         by: impl FnOnce(&mut Self) -> Result<A, Refusal>,
     ) -> Result<Decision<A>, Refused> {
         let reader = Reader::new(view);
-        let mut draft = Self { reader, occasion, entropy, changes: BTreeMap::new(), settles: None };
+        let (changes, access) = (BTreeMap::new(), BTreeSet::new());
+        let mut draft = Self { reader, occasion, entropy, changes, access, settles: None };
         let outcome = by(&mut draft);
         draft.conclude(outcome)
     }
@@ -81,6 +84,19 @@ impl<'a> Draft<'a> {
         self.seal(&body.name(), &bytes)
     }
 
+    /// The records that grant access, as they will stand after this draft.
+    pub(crate) fn access_after(&self) -> imbl::OrdMap<RecordId, Revision> {
+        let mut access = self.reader.view().indexes().access().clone();
+        for id in &self.access {
+            match self.changes.get(id) {
+                Some(Change::Put { revision, .. }) => drop(access.insert(*id, *revision)),
+                Some(Change::Delete) => drop(access.remove(id)),
+                None => {}
+            }
+        }
+        access
+    }
+
     /// A secret is its format byte and its bytes.
     pub(crate) fn put_secret(&mut self, name: &RecordName<'_>, format: u8, secret: &[u8]) {
         let mut bytes = Zeroizing::new(Vec::with_capacity(1 + secret.len()));
@@ -97,6 +113,7 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn delete(&mut self, name: &RecordName<'_>) {
         let id = self.reader.view().id_of(name);
+        self.note_access(name, id);
         self.delete_at(id);
     }
 
@@ -115,9 +132,16 @@ impl<'a> Draft<'a> {
         let view = self.reader.view();
         let id = view.id_of(name);
         let revision = self.next_revision(id);
+        self.note_access(name, id);
         let blob = seal(view, name.kind(), id, revision, bytes, self.entropy);
         self.changes.insert(id, Change::Put { revision, blob });
         (id, revision)
+    }
+
+    fn note_access(&mut self, name: &RecordName<'_>, id: RecordId) {
+        if name.kind().grants_access() {
+            self.access.insert(id);
+        }
     }
 
     fn next_revision(&mut self, id: RecordId) -> Revision {

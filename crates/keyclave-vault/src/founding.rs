@@ -3,12 +3,14 @@
 //! Called once, by `operator init`. The root and the keyring go at the end of it: the new cluster stays sealed
 //! until a threshold of the shares has been given back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use keyclave_crypto::entropy::Entropy;
 use keyclave_crypto::share::Share;
 use keyclave_crypto::token::{Token, TokenKind, mac};
 use keyclave_policy::{Action, Permit};
+use keyclave_types::access::{Role, RoleGrant, Subject, SubjectKind};
 use keyclave_types::ids::{ClusterId, NodeId, PlainKind};
 use keyclave_types::member::{Addresses, Member};
 use keyclave_types::position::Generation;
@@ -22,7 +24,7 @@ use crate::draft::Draft;
 use crate::keyring::{Keyring, Root};
 use crate::occasion::Occasion;
 use crate::records::RecordName;
-use crate::records::access::{TokenRecord, TokenUse};
+use crate::records::access::{AccessFloor, SubjectRecord, TokenRecord};
 use crate::records::cluster::{
     CA_KEY_FORMAT, CaRecord, ClusterTime, NodeCounter, NodeRecord, RejoinPolicy, RejoinRules,
 };
@@ -48,8 +50,10 @@ pub struct Founding<'a> {
     pub threshold: Threshold,
     /// What vouches for a process that wants the root from a peer.
     pub rejoin: RejoinPolicy,
-    /// Whom the root token names in the trail.
+    /// Whom the root token speaks for: the first administrator.
     pub operator: SubjectName,
+    /// Approvals by others that an act which cannot be taken back needs.
+    pub approvals_min: u32,
     /// The authority's private key, PKCS #8, made beforehand.
     pub ca_pkcs8: &'a [u8],
     /// The authority's certificate, DER.
@@ -142,17 +146,29 @@ fn put_plain(draft: &mut Draft<'_>, founding: &Founding<'_>, seal_record: &SealR
 
 fn put_access(draft: &mut Draft<'_>, founding: &Founding<'_>, token: &Token) {
     let (mac_key, key) = draft.reader.view().keyring().token_keys().active();
-    let (id, revision) = draft.put(&TokenRecord {
+    let subject = Subject { kind: SubjectKind::User, name: founding.operator.clone() };
+    // Later ones are indexes of the ledger, which are greater.
+    let (credential_epoch, created_at) = (0, draft.now());
+    let mac = mac(key, token);
+    draft.put(&SubjectRecord {
+        subject: subject.clone(),
+        groups: BTreeSet::new(),
+        roles: BTreeSet::from([RoleGrant::everywhere(Role::Administrator)]),
+        credential_epoch,
+        created_at,
+    });
+    draft.put(&AccessFloor { approvals_min: founding.approvals_min });
+    draft.put(&TokenRecord {
         id: token.id,
-        usage: TokenUse::Operator,
-        subject: founding.operator.clone(),
-        root: true,
-        mac: mac(key, token),
+        subject,
+        credential_epoch,
+        mac,
         mac_key,
-        created_at: draft.now(),
+        created_at,
         expires_at: None,
     });
-    draft.put(&head_of([(id, revision)].into_iter()));
+    let head = head_of(draft.access_after().into_iter());
+    draft.put(&head);
 }
 
 fn put_cluster(draft: &mut Draft<'_>, founding: &Founding<'_>) {

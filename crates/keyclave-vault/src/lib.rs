@@ -24,6 +24,7 @@ pub mod compute;
 pub mod decide;
 pub mod founding;
 pub mod join;
+pub mod permission;
 pub mod rotation;
 pub mod upkeep;
 

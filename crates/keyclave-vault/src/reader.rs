@@ -2,14 +2,14 @@
 //!
 //! Nothing else in this crate looks at a view to decide or to answer, so nothing that was read can be forgotten.
 
-use keyclave_policy::Principal;
+use keyclave_policy::{Credential, Principal};
 use keyclave_types::envelope::{Stored, decode};
 use keyclave_types::ids::{PlainKind, RecordId};
 
 use crate::occasion::Now;
 use crate::reads::{ReadSet, SetRead};
 use crate::records::RecordName;
-use crate::records::access::TokenRecord;
+use crate::records::access::{SubjectRecord, TokenRecord};
 use crate::records::key::KeyMeta;
 use crate::refusal::Refusal;
 use crate::view::{Held, HeldBody, Opened, View};
@@ -36,26 +36,43 @@ impl<'a> Reader<'a> {
     /// head, and the caller's token.
     pub(crate) fn standing(&mut self, principal: &Principal, now: Now) -> Result<(), Refusal> {
         self.foundations()?;
-        match principal.token() {
-            None => Ok(()),
-            Some(id) => {
+        match principal {
+            Principal::LocalSocket | Principal::Member(_) | Principal::Unauthenticated => Ok(()),
+            // No certificate is known yet by which a subject could come.
+            Principal::Subject { credential: Credential::Certificate(_), .. } => {
+                Err(Refusal::Unauthenticated)
+            }
+            Principal::Subject { subject, credential: Credential::Token(id) } => {
                 let token =
-                    self.get::<TokenRecord>(&RecordName::Token(id)).ok_or(Refusal::Unauthenticated)?;
-                let still = match principal {
-                    Principal::Root { .. } => token.root,
-                    Principal::Service { subject, .. } => !token.root && token.subject == *subject,
-                    Principal::LocalSocket | Principal::Member(_) | Principal::Unauthenticated => false,
-                };
-                if still { unexpired(token, now) } else { Err(Refusal::Unauthenticated) }
+                    self.get::<TokenRecord>(&RecordName::Token(*id)).ok_or(Refusal::Unauthenticated)?;
+                if token.subject == *subject {
+                    self.counts(token, now)
+                } else {
+                    Err(Refusal::Unauthenticated)
+                }
             }
         }
+    }
+
+    /// Whether a token still counts: its subject is there, has not ended its credentials since, and it has not expired.
+    pub(crate) fn counts(&mut self, token: &TokenRecord, now: Now) -> Result<(), Refusal> {
+        let subject = self.get::<SubjectRecord>(&RecordName::Subject(&token.subject));
+        let epoch = subject.map(|subject| subject.credential_epoch);
+        if epoch != Some(token.credential_epoch) {
+            return Err(Refusal::Unauthenticated);
+        }
+        unexpired(token, now)
     }
 
     /// [`Reader::standing`] of nobody in particular.
     pub(crate) fn foundations(&mut self) -> Result<(), Refusal> {
         self.held(RecordId::plain(PlainKind::Seal, 0));
         self.held(self.view.id_of(&RecordName::AccessHead));
-        if self.view.head_matches() { Ok(()) } else { Err(Refusal::AccessHead) }
+        if self.view.head_matches() && self.view.rules().is_some() {
+            Ok(())
+        } else {
+            Err(Refusal::AccessHead)
+        }
     }
 
     pub(crate) fn get<T: HeldBody>(&mut self, name: &RecordName<'_>) -> Option<&'a T> {
@@ -94,7 +111,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Whether a token still counts. One that never ends does not ask the clock.
-pub(crate) fn unexpired(token: &TokenRecord, now: Now) -> Result<(), Refusal> {
+fn unexpired(token: &TokenRecord, now: Now) -> Result<(), Refusal> {
     match (token.expires_at, now.relied()) {
         (None, _) => Ok(()),
         (Some(_), None) => Err(Refusal::ClockDoubtful),

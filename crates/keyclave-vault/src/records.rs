@@ -11,6 +11,7 @@ pub mod request;
 
 use std::cmp::Ordering;
 
+use keyclave_types::access::{GroupName, PolicyName, Subject};
 use keyclave_types::envelope::Stored;
 use keyclave_types::ids::{KeyId, NodeId, RequestId};
 use keyclave_types::key::Version;
@@ -66,6 +67,14 @@ pub enum RecordKind {
     RewritingOrder = 30,
     /// [`cluster::Rewritten`].
     Rewritten = 31,
+    /// [`access::SubjectRecord`].
+    Subject = 20,
+    /// [`access::GroupRecord`].
+    Group = 21,
+    /// [`access::PolicyRecord`].
+    Policy = 22,
+    /// [`access::AccessFloor`].
+    AccessFloor = 23,
 }
 
 impl RecordKind {
@@ -83,12 +92,15 @@ impl RecordKind {
     }
 
     /// The most frequent first.
-    pub(crate) const LIKELY_FIRST: [Self; 21] = [
+    pub(crate) const LIKELY_FIRST: [Self; 25] = [
         Self::Key,
         Self::RequestOutcome,
         Self::VersionPage,
         Self::VersionMaterial,
         Self::Token,
+        Self::Subject,
+        Self::Policy,
+        Self::Group,
         Self::Usage,
         Self::AuditSegmentKey,
         Self::AuditAnchor,
@@ -105,7 +117,13 @@ impl RecordKind {
         Self::RejoinRules,
         Self::RewritingOrder,
         Self::Rewritten,
+        Self::AccessFloor,
     ];
+
+    /// Whether the access head counts it.
+    pub(crate) fn grants_access(self) -> bool {
+        matches!(self, Self::Subject | Self::Group | Self::Policy | Self::AccessFloor)
+    }
 
     /// The number that is stored.
     pub fn number(self) -> u8 {
@@ -137,6 +155,10 @@ pub(crate) enum RecordName<'a> {
     RejoinRules,
     RewritingOrder,
     Rewritten(NodeId),
+    Subject(&'a Subject),
+    Group(&'a GroupName),
+    Policy(&'a PolicyName),
+    AccessFloor,
 }
 
 impl RecordName<'_> {
@@ -163,6 +185,10 @@ impl RecordName<'_> {
             Self::RejoinRules => RecordKind::RejoinRules,
             Self::RewritingOrder => RecordKind::RewritingOrder,
             Self::Rewritten(_) => RecordKind::Rewritten,
+            Self::Subject(_) => RecordKind::Subject,
+            Self::Group(_) => RecordKind::Group,
+            Self::Policy(_) => RecordKind::Policy,
+            Self::AccessFloor => RecordKind::AccessFloor,
         }
     }
 
@@ -189,7 +215,11 @@ impl RecordName<'_> {
             | Self::Ca
             | Self::CaKey
             | Self::RejoinRules
-            | Self::RewritingOrder => Vec::new(),
+            | Self::RewritingOrder
+            | Self::AccessFloor => Vec::new(),
+            // A kind has no colon in its word, so a user and a service never share bytes.
+            Self::Subject(subject) => subject.to_string().into_bytes(),
+            Self::Group(name) | Self::Policy(name) => name.as_str().as_bytes().to_vec(),
         }
     }
 }

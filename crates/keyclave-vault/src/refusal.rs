@@ -181,9 +181,35 @@ pub enum Refusal {
     /// No such token.
     #[error("there is no such token")]
     TokenUnknown,
-    /// The last root token cannot be revoked.
-    #[error("this is the last root token; without it nobody could administer the cluster")]
-    LastRoot,
+    /// After this nobody could change who may do what.
+    #[error(
+        "after this nobody with a lasting credential could change who may do what; name another administrator first"
+    )]
+    LastAdministrator,
+    /// No such subject.
+    #[error("there is no such subject")]
+    SubjectUnknown,
+    /// No such group.
+    #[error("there is no such group")]
+    GroupUnknown,
+    /// A group that subjects are in.
+    #[error("subjects are in this group; take them out first")]
+    GroupInUse,
+    /// No such policy.
+    #[error("there is no such policy")]
+    PolicyUnknown,
+    /// A word that names no action.
+    #[error("there is no such action; docs/policies.md lists them")]
+    ActionUnknown,
+    /// A text that is no policy; what is wrong with it was said to who may put policies before this was asked.
+    #[error("the text is not a policy that can be stored")]
+    PolicyText,
+    /// As many as there may be.
+    #[error("there are {limit} already, the most there may be")]
+    AccessMax {
+        /// How many there may be.
+        limit: usize,
+    },
     /// A token that would end before it begins.
     #[error("a token must live for at least a second")]
     Lifetime,
@@ -264,7 +290,10 @@ impl Refusal {
             Self::Denied(denied) => match denied.missing {
                 Missing::Credential => "UNAUTHENTICATED",
                 Missing::LocalSocket => "LOCAL_ONLY",
-                Missing::RootToken | Missing::Member => "DENIED",
+                Missing::Approvals { .. } => "APPROVALS_MISSING",
+                Missing::Bound => "BOUND_CALLERS_ONLY",
+                // Whether nothing permits, something forbids or a policy fails is for the trail, not for the caller.
+                Missing::Permission | Missing::Forbidden | Missing::Evaluation | Missing::Member => "DENIED",
             },
             Self::PermitForeign => "PERMIT_FOREIGN",
             Self::AccessHead => "ACCESS_HEAD_MISMATCH",
@@ -294,7 +323,14 @@ impl Refusal {
             Self::RequestAhead { .. } => "REQUEST_ID_AHEAD",
             Self::ShownOnce { .. } => "SECRET_SHOWN_ONCE",
             Self::TokenUnknown => "TOKEN_NOT_FOUND",
-            Self::LastRoot => "LAST_ROOT_TOKEN",
+            Self::LastAdministrator => "LAST_ADMINISTRATOR",
+            Self::SubjectUnknown => "SUBJECT_NOT_FOUND",
+            Self::GroupUnknown => "GROUP_NOT_FOUND",
+            Self::GroupInUse => "GROUP_IN_USE",
+            Self::PolicyUnknown => "POLICY_NOT_FOUND",
+            Self::ActionUnknown => "ACTION_UNKNOWN",
+            Self::PolicyText => "POLICY_INVALID",
+            Self::AccessMax { .. } => "ACCESS_MAX",
             Self::Lifetime => "TOKEN_LIFETIME",
             Self::NodeUnknown { .. } => "NODE_NOT_FOUND",
             Self::MembersMax { .. } => "MEMBERS_MAX",

@@ -14,10 +14,11 @@ mod rotations;
 mod views;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keyclave_crypto::entropy::Entropy;
-use keyclave_policy::{Action, Permit, Principal};
+use keyclave_policy::{Action, Circumstances, Credential, Permit, Principal, Target};
+use keyclave_types::access::{RoleGrant, Subject};
 use keyclave_types::ids::{ClusterId, Incarnation, KeyId, NodeId, RecordId, RequestId};
 use keyclave_types::key::{Algorithm, KeyDescription, KeyRules, Version};
 use keyclave_types::member::{Member, NodePublicKey};
@@ -38,12 +39,25 @@ use crate::decide::{Decision, Proposal, decide};
 use crate::draft::Draft;
 use crate::founding::{Founded, Founding, found};
 use crate::occasion::{Now, Occasion};
+use crate::permission;
 use crate::records::cluster::{RejoinPolicy, RejoinRules};
 use crate::refusal::{Refusal, Refused};
 use crate::upkeep::{Upkeep, UpkeepAnswer, decide_upkeep};
 use crate::view::View;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId::from_bytes([0xc1; 16]);
+/// Nothing is known about how a caller came.
+pub(crate) const SO: Circumstances = Circumstances {
+    mtls: false,
+    bound: false,
+    source: None,
+    time: None,
+    version: None,
+    associated_data: false,
+    purpose: None,
+    batch_items: 0,
+    approvals: 0,
+};
 pub(crate) const START: UnixMillis = UnixMillis(1_800_000_000_000);
 
 /// A ledger of one unsealed node, its view folded after every apply.
@@ -91,8 +105,21 @@ pub(crate) fn version(number: u32) -> Version {
     Version::new(number).unwrap()
 }
 
+/// A permit of who needs no rules.
 pub(crate) fn permit(principal: &Principal, action: Action, key: Option<&KeyName>) -> Permit {
-    keyclave_policy::decide(principal, action, key).unwrap()
+    keyclave_policy::built_in(principal, action, key).unwrap()
+}
+
+pub(crate) fn user(name: &str) -> Subject {
+    format!("user:{name}").parse().unwrap()
+}
+
+pub(crate) fn service(name: &str) -> Subject {
+    format!("service:{name}").parse().unwrap()
+}
+
+pub(crate) fn roles(roles: &[&str]) -> BTreeSet<RoleGrant> {
+    roles.iter().map(|role| role.parse().unwrap()).collect()
 }
 
 pub(crate) fn founding(threshold: Threshold) -> Founding<'static> {
@@ -106,6 +133,7 @@ pub(crate) fn founding(threshold: Threshold) -> Founding<'static> {
         threshold,
         rejoin: RejoinPolicy::Strict,
         operator: name("root"),
+        approvals_min: 0,
         ca_pkcs8: b"private key of the authority",
         ca_certificate: b"certificate of the authority".to_vec(),
         certificate: vec![b"leaf".to_vec()],
@@ -167,7 +195,8 @@ impl Ledger {
         let threshold = Threshold::new(3, 5).unwrap();
         let founded = found(&init, &founding(threshold), &occasion, &mut entropy).unwrap();
         let view = View::empty(founded.keyring.clone(), CLUSTER, Generation(1), 1);
-        let root = Principal::Root { token: founded.token_id };
+        let credential = Credential::Token(founded.token_id);
+        let root = Principal::Subject { subject: user("root"), credential };
         let mut ledger = Self {
             view,
             records: BTreeMap::new(),
@@ -213,9 +242,20 @@ impl Ledger {
         principal: &Principal,
         write: &Write,
     ) -> Result<Decision<WriteAnswer>, Refused> {
-        let (action, key) = Action::of_write(&write.change);
-        let permit = permit(principal, action, key);
+        let (action, target) = Action::of_write(&write.change);
+        let permit = self.permit(principal, action, target)?;
         decide(&self.view, &permit, write, &self.occasion(), &mut self.entropy)
+    }
+
+    /// What the policy says over this ledger's own rules.
+    pub(crate) fn permit(
+        &self,
+        principal: &Principal,
+        action: Action,
+        target: Target<'_>,
+    ) -> Result<Permit, Refused> {
+        let asked = permission::permit(&self.view, principal, action, target, &SO, self.now);
+        asked.map(|permitted| permitted.permit).map_err(|no| no.refused)
     }
 
     pub(crate) fn propose(&mut self, change: WriteKind) -> Proposal<WriteAnswer> {
@@ -285,19 +325,24 @@ impl Ledger {
     }
 
     pub(crate) fn service(&mut self, subject: &str) -> (Principal, Zeroizing<String>) {
-        let create = WriteKind::CreateToken { subject: name(subject), lifetime_ms: None };
-        match self.write(create).unwrap() {
-            WriteAnswer::Token { id, text, .. } => {
-                (Principal::Service { subject: name(subject), token: id }, text)
-            }
-            other => panic!("{other:?}"),
-        }
+        let subject = service(subject);
+        let roles = roles(&["application", "key-owner", "reader"]);
+        let put = WriteKind::PutSubject { subject: subject.clone(), groups: BTreeSet::new(), roles };
+        self.write(put).unwrap();
+        let (id, text) = token_of(
+            self.write(WriteKind::CreateToken { subject: subject.clone(), lifetime_ms: None }).unwrap(),
+        );
+        (Principal::Subject { subject, credential: Credential::Token(id) }, text)
     }
 
     pub(crate) fn read_as(&mut self, principal: &Principal, read: &Read) -> Computed {
-        let (action, key) = Action::of_read(read);
-        let permit = permit(principal, action, key);
-        compute(&self.view, &permit, read, self.now, &self.uses, &mut self.entropy)
+        let (action, target) = Action::of_read(read);
+        match self.permit(principal, action, target) {
+            Ok(permit) => compute(&self.view, &permit, &SO, read, self.now, &self.uses, &mut self.entropy),
+            Err(Refused { refusal, reads }) => {
+                Computed { outcome: Outcome::Refused(refusal), reads, staleness_max_ms: 0 }
+            }
+        }
     }
 
     pub(crate) fn read(&mut self, read: &Read) -> Result<ReadAnswer, Refusal> {

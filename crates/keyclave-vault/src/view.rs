@@ -3,6 +3,7 @@
 //! Kept by the node, which folds in what the ledger changed; read by every decision and computation. Secrets stay
 //! sealed in it until they are used. Deliberately absent: reading the ledger, and any change in place.
 
+mod access;
 mod facts;
 mod held;
 mod indexes;
@@ -15,11 +16,13 @@ use imbl::OrdMap;
 use keyclave_crypto::labels::Place;
 use keyclave_crypto::record::{BlobError, epoch_of, open_record};
 use keyclave_crypto::secret::SecretVec;
+use keyclave_policy::Rules;
 use keyclave_types::envelope::EnvelopeError;
 use keyclave_types::ids::{ClusterId, RecordId};
 use keyclave_types::position::{Generation, Position, Revision};
 use keyclave_types::transaction::{Expect, Record};
 
+pub(crate) use access::AccessRecords;
 pub(crate) use held::{Held, HeldBody, Opened};
 pub(crate) use indexes::{Indexes, head_of};
 pub(crate) use opened_keys::OpenedKeys;
@@ -178,9 +181,14 @@ impl View {
     /// Whether the records that grant access are exactly those that the access head counts.
     pub(crate) fn head_matches(&self) -> bool {
         match self.records.get(&self.shared.access_head).map(|held| &held.body) {
-            Some(Opened::AccessHead(head)) => **head == self.indexes.access_head(),
+            Some(Opened::AccessHead(head)) => Some(**head) == self.indexes.access_head(),
             _ => false,
         }
+    }
+
+    /// The rules that the records of this view make; none if they cannot be made.
+    pub(crate) fn rules(&self) -> Option<&Arc<Rules>> {
+        self.indexes.rules()
     }
 
     pub(crate) fn held(&self, id: RecordId) -> Option<&Held> {

@@ -1,10 +1,11 @@
-//! `keyclave access …`.
+//! `keyclave access token …`; the rest of `keyclave access` is in [`crate::rights`].
 
 use std::path::PathBuf;
 
 use data_encoding::HEXLOWER;
 use keyclave_client::Client;
-use keyclave_types::request::{SubjectName, TokenDescription, TokenId};
+use keyclave_types::access::Subject;
+use keyclave_types::request::{TokenDescription, TokenId};
 use keyclave_types::time::Span;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use crate::connection::client;
 use crate::failure::Failure;
 use crate::output::Shown;
 use crate::progress::watched;
+use crate::rights;
 use crate::secret_output::{writable, write_secret};
 use crate::table::Table;
 
@@ -22,7 +24,7 @@ use crate::table::Table;
 #[derive(Serialize)]
 struct TokenObject<'a> {
     id: String,
-    subject: &'a str,
+    subject: String,
     expires_at: Option<String>,
     token: Option<&'a str>,
     out: Option<String>,
@@ -30,11 +32,24 @@ struct TokenObject<'a> {
 
 /// Runs one of the commands.
 pub(crate) async fn run(command: AccessCommand, connection: &Connection) -> Result<Shown, Failure> {
-    let AccessCommand::Token(command) = command;
     let client = client(connection)?;
     match command {
-        TokenCommand::Create { subject, ttl, out } => create(&client, &subject, ttl, out).await,
-        TokenCommand::List => list(&client).await,
+        AccessCommand::Token(command) => token(command, &client).await,
+        AccessCommand::Subject(command) => rights::subject(command, &client).await,
+        AccessCommand::Group(command) => rights::group(command, &client).await,
+        AccessCommand::Policy(command) => rights::policy(command, &client).await,
+        AccessCommand::Explain { subject, action, on } => {
+            rights::explain(&client, &subject, &action, &on).await
+        }
+        AccessCommand::WhoCan { action, on } => rights::who_can(&client, &action, &on).await,
+        AccessCommand::Test { file } => rights::test(&client, &file).await,
+    }
+}
+
+async fn token(command: TokenCommand, client: &Client) -> Result<Shown, Failure> {
+    match command {
+        TokenCommand::Create { subject, ttl, out } => create(client, &subject, ttl, out).await,
+        TokenCommand::List => list(client).await,
         TokenCommand::Revoke { id } => {
             let answer = watched("revoking the token", client.revoke_token(id)).await?;
             let object = json!({ "id": hex(id), "revoked": true, "position": answer.position.to_string() });
@@ -45,7 +60,7 @@ pub(crate) async fn run(command: AccessCommand, connection: &Connection) -> Resu
 
 async fn create(
     client: &Client,
-    subject: &SubjectName,
+    subject: &Subject,
     ttl: Option<Span>,
     out: Option<PathBuf>,
 ) -> Result<Shown, Failure> {
@@ -56,7 +71,7 @@ async fn create(
     let token = watched("making a token", client.create_token(subject, lifetime)).await?.value;
     let object = TokenObject {
         id: hex(token.id),
-        subject: subject.as_str(),
+        subject: subject.to_string(),
         expires_at: token.expires_at.map(|at| at.to_string()),
         token: out.is_none().then_some(token.text.as_str()),
         out: out.as_ref().map(|path| path.display().to_string()),
@@ -86,12 +101,11 @@ async fn list(client: &Client) -> Result<Shown, Failure> {
 }
 
 fn list_text(tokens: &[TokenDescription]) -> String {
-    let mut table = Table::new(["ID", "SUBJECT", "MAY", "MADE", "ENDS"]);
+    let mut table = Table::new(["ID", "SUBJECT", "MADE", "ENDS"]);
     for token in tokens {
         table.row([
             hex(token.id),
             token.subject.to_string(),
-            if token.root { "everything" } else { "use and manage keys" }.to_owned(),
             token.created_at.to_string(),
             token.expires_at.map_or_else(|| "never".to_owned(), |at| at.to_string()),
         ]);
@@ -102,8 +116,7 @@ fn list_text(tokens: &[TokenDescription]) -> String {
 fn token_json(token: &TokenDescription) -> Value {
     json!({
         "id": hex(token.id),
-        "subject": token.subject.as_str(),
-        "root": token.root,
+        "subject": token.subject.to_string(),
         "created_at": token.created_at.to_string(),
         "expires_at": token.expires_at.map(|at| at.to_string()),
     })
@@ -125,8 +138,7 @@ mod tests {
     fn an_id_from_the_list_is_what_revoke_takes() {
         let token = TokenDescription {
             id: TokenId([0xab; 12]),
-            subject: "billing".parse().unwrap(),
-            root: false,
+            subject: "service:billing".parse().unwrap(),
             created_at: UnixMillis(0),
             expires_at: None,
         };

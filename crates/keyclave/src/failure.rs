@@ -26,7 +26,7 @@ pub(crate) struct Failure {
     reason: String,
     status: u8,
     /// What else a program may need, beside the fields that every failure has.
-    details: serde_json::Map<String, serde_json::Value>,
+    details: Box<serde_json::Map<String, serde_json::Value>>,
 }
 
 impl Failure {
@@ -46,7 +46,7 @@ impl Failure {
     }
 
     fn new(reason: &str, what: String, status: u8) -> Self {
-        Self { what, next: None, reason: reason.to_owned(), status, details: serde_json::Map::new() }
+        Self { what, next: None, reason: reason.to_owned(), status, details: Box::default() }
     }
 
     /// An error with all its causes.
@@ -75,7 +75,7 @@ impl Failure {
     pub(crate) fn render(&self, output: Output) -> String {
         match output {
             Output::Json => {
-                let mut body = self.details.clone();
+                let mut body = (*self.details).clone();
                 body.insert("ok".to_owned(), false.into());
                 body.insert("reason".to_owned(), self.reason.as_str().into());
                 body.insert("error".to_owned(), self.what.as_str().into());

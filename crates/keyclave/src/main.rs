@@ -18,6 +18,7 @@ mod audit;
 mod crypto;
 mod keys;
 mod operator;
+mod rights;
 mod shell;
 
 mod server;

@@ -11,8 +11,7 @@ impl From<&TokenDescription> for v1::Token {
     fn from(token: &TokenDescription) -> Self {
         Self {
             token_id: token.id.0.to_vec(),
-            subject: token.subject.as_str().to_owned(),
-            root: token.root,
+            subject: token.subject.to_string(),
             created_at_unix_ms: token.created_at.0,
             expires_at_unix_ms: token.expires_at.map(|at| at.0),
         }
@@ -25,8 +24,7 @@ impl TryFrom<v1::Token> for TokenDescription {
     fn try_from(token: v1::Token) -> Result<Self, Invalid> {
         Ok(Self {
             id: TokenId(field::fixed(&token.token_id).at("token_id")?),
-            subject: field::key_name(&token.subject, "subject")?,
-            root: token.root,
+            subject: field::subject(&token.subject).at("subject")?,
             created_at: UnixMillis(token.created_at_unix_ms),
             expires_at: token.expires_at_unix_ms.map(UnixMillis),
         })
@@ -41,8 +39,7 @@ mod tests {
     fn a_token_reads_back_from_the_wire() {
         let token = TokenDescription {
             id: TokenId([1; 12]),
-            subject: "billing".parse().unwrap(),
-            root: false,
+            subject: "service:billing".parse().unwrap(),
             created_at: UnixMillis(2),
             expires_at: Some(UnixMillis(3)),
         };

@@ -53,6 +53,13 @@ key_responses!(
 
 plain_responses!(
     RevokeTokenResponse,
+    PutSubjectResponse,
+    RemoveSubjectResponse,
+    RevokeCredentialsResponse,
+    PutGroupResponse,
+    RemoveGroupResponse,
+    PutPolicyResponse,
+    RemovePolicyResponse,
     SealNodeResponse,
     AdmitResponse,
     RemoveMemberResponse,

@@ -1,17 +1,24 @@
 //! Single fields of requests, each with its limit. Called by the other files of this folder only.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
+use keyclave_types::access::{GroupName, RoleGrant, Subject};
 use keyclave_types::ids::{NodeId, RequestId};
 use keyclave_types::key::Version;
 use keyclave_types::limits::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
 use keyclave_types::member::HostPort;
-use keyclave_types::name::KeyName;
+use keyclave_types::name::{KeyName, Segment};
 use keyclave_types::position::{Generation, Position};
 use keyclave_types::request::{Write, WriteKind};
 
 use super::{Asked, Cause, Invalid};
 use crate::v1;
+
+/// Roles of one subject or group.
+const ROLES_MAX: usize = 100;
+/// Groups of one subject.
+const GROUPS_MAX: usize = 100;
 
 /// Names the field that a cause is about.
 pub(crate) trait At<T> {
@@ -43,6 +50,31 @@ pub(crate) fn key_name(text: &str, field: &str) -> Result<KeyName, Invalid> {
         return Err(Cause::Missing).at(field);
     }
     text.parse().at(field)
+}
+
+/// Somebody, as `user:NAME` or `service:NAME`.
+pub(crate) fn subject(text: &str) -> Result<Subject, Cause> {
+    if text.is_empty() { Err(Cause::Missing) } else { Ok(text.parse()?) }
+}
+
+/// A name of one segment.
+pub(crate) fn segment(text: &str) -> Result<Segment, Cause> {
+    if text.is_empty() { Err(Cause::Missing) } else { Ok(text.parse()?) }
+}
+
+pub(crate) fn roles(texts: &[String]) -> Result<BTreeSet<RoleGrant>, Invalid> {
+    few(texts.len(), ROLES_MAX).at("roles")?;
+    let roles = texts.iter().map(|text| text.parse::<RoleGrant>().map_err(Cause::from));
+    roles.collect::<Result<_, _>>().at("roles")
+}
+
+pub(crate) fn groups(texts: &[String]) -> Result<BTreeSet<GroupName>, Invalid> {
+    few(texts.len(), GROUPS_MAX).at("groups")?;
+    texts.iter().map(|text| segment(text)).collect::<Result<_, _>>().at("groups")
+}
+
+fn few(found: usize, most: usize) -> Result<(), Cause> {
+    if found > most { Err(Cause::Items { most, found }) } else { Ok(()) }
 }
 
 /// A text that is only compared: at most `most` bytes; none if empty.

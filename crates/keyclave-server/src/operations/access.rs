@@ -1,8 +1,10 @@
-//! `AccessService`: tokens.
+//! `AccessService`: subjects, groups, policies, tokens, and why somebody may or may not.
 
 use keyclave_node::host::Host;
-use keyclave_policy::Action;
-use keyclave_proto::page::TokenPage;
+use keyclave_policy::{Action, Policy};
+use keyclave_proto::answer::explained;
+use keyclave_proto::page::{TokenPage, named_token};
+use keyclave_proto::reason::Reason;
 use keyclave_proto::v1;
 use keyclave_proto::v1::access_service_server::AccessService;
 use keyclave_vault::compute::ReadAnswer;
@@ -12,57 +14,185 @@ use super::{Api, take};
 use crate::pipeline::internal;
 use crate::writing::Rpc;
 
+/// Every write of this service: the same way for all of them.
+macro_rules! write {
+    ($self:ident, $request:ident, $operation:literal, $action:ident) => {{
+        let (caller, message) = take($request)?;
+        let path = concat!("/keyclave.v1.AccessService/", $operation);
+        let rpc = Rpc { path, operation: $operation, action: Action::$action };
+        Ok(Response::new($self.pipeline.write(caller, rpc, message).await?))
+    }};
+}
+
+/// Every read of this service: asks, and makes the response out of the one kind of answer that fits.
+macro_rules! read {
+    ($self:ident, $request:ident, $operation:literal, $action:ident, $answer:pat => $response:expr) => {{
+        let (caller, message) = take($request)?;
+        match $self.pipeline.read(&caller, $operation, Action::$action, message).await? {
+            ($answer, position) => {
+                let mut response = $response;
+                response.position = Some(position.into());
+                Ok(Response::new(response))
+            }
+            _ => Err(internal("something else was answered than was asked for")),
+        }
+    }};
+}
+
 #[tonic::async_trait]
 impl<H: Host> AccessService for Api<H> {
     async fn create_token(
         &self,
         request: Request<v1::CreateTokenRequest>,
     ) -> Result<Response<v1::CreateTokenResponse>, Status> {
-        let (caller, message) = take(request)?;
-        let rpc = Rpc {
-            path: "/keyclave.v1.AccessService/CreateToken",
-            operation: "CreateToken",
-            action: Action::CreateToken,
-        };
-        Ok(Response::new(self.pipeline.write(caller, rpc, message).await?))
+        write!(self, request, "CreateToken", CreateToken)
     }
 
     async fn revoke_token(
         &self,
         request: Request<v1::RevokeTokenRequest>,
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
-        let (caller, message) = take(request)?;
-        let rpc = Rpc {
-            path: "/keyclave.v1.AccessService/RevokeToken",
-            operation: "RevokeToken",
-            action: Action::RevokeToken,
-        };
-        Ok(Response::new(self.pipeline.write(caller, rpc, message).await?))
+        write!(self, request, "RevokeToken", RevokeToken)
     }
 
     async fn list_tokens(
         &self,
         request: Request<v1::ListTokensRequest>,
     ) -> Result<Response<v1::ListTokensResponse>, Status> {
-        let (caller, message) = take(request)?;
-        let page = match TokenPage::try_from(&message) {
+        let page = match TokenPage::try_from(request.get_ref()) {
             Ok(page) => page,
             Err(invalid) => {
+                let (caller, _) = take(request)?;
                 let refused =
                     self.pipeline.invalid(&caller, "ListTokens", Action::ListTokens, &invalid).await;
                 return refused.map(|(response, _)| response);
             }
         };
-        match self.pipeline.read(&caller, "ListTokens", Action::ListTokens, message).await? {
-            (ReadAnswer::Tokens(tokens), position) => {
-                let (tokens, next_page_token) = page.cut(tokens);
-                Ok(Response::new(v1::ListTokensResponse {
-                    position: Some(position.into()),
-                    tokens: tokens.iter().map(Into::into).collect(),
-                    next_page_token,
-                }))
-            }
-            _ => Err(internal("tokens were asked for and something else was answered")),
+        read!(self, request, "ListTokens", ListTokens, ReadAnswer::Tokens(tokens) => {
+            let (tokens, next_page_token) = page.cut(tokens);
+            let tokens = tokens.iter().map(Into::into).collect();
+            v1::ListTokensResponse { position: None, tokens, next_page_token }
+        })
+    }
+
+    async fn put_subject(
+        &self,
+        request: Request<v1::PutSubjectRequest>,
+    ) -> Result<Response<v1::PutSubjectResponse>, Status> {
+        write!(self, request, "PutSubject", ChangeIdentities)
+    }
+
+    async fn remove_subject(
+        &self,
+        request: Request<v1::RemoveSubjectRequest>,
+    ) -> Result<Response<v1::RemoveSubjectResponse>, Status> {
+        write!(self, request, "RemoveSubject", ChangeIdentities)
+    }
+
+    async fn revoke_credentials(
+        &self,
+        request: Request<v1::RevokeCredentialsRequest>,
+    ) -> Result<Response<v1::RevokeCredentialsResponse>, Status> {
+        write!(self, request, "RevokeCredentials", RevokeToken)
+    }
+
+    async fn list_subjects(
+        &self,
+        request: Request<v1::ListSubjectsRequest>,
+    ) -> Result<Response<v1::ListSubjectsResponse>, Status> {
+        read!(self, request, "ListSubjects", ReadAccess, ReadAnswer::Subjects(page, more) => {
+            let next = page.last().filter(|_| more).map(|last| named_token(&last.subject));
+            let subjects = page.iter().map(Into::into).collect();
+            v1::ListSubjectsResponse { position: None, subjects, next_page_token: next.unwrap_or_default() }
+        })
+    }
+
+    async fn put_group(
+        &self,
+        request: Request<v1::PutGroupRequest>,
+    ) -> Result<Response<v1::PutGroupResponse>, Status> {
+        write!(self, request, "PutGroup", ChangeIdentities)
+    }
+
+    async fn remove_group(
+        &self,
+        request: Request<v1::RemoveGroupRequest>,
+    ) -> Result<Response<v1::RemoveGroupResponse>, Status> {
+        write!(self, request, "RemoveGroup", ChangeIdentities)
+    }
+
+    async fn list_groups(
+        &self,
+        request: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        read!(self, request, "ListGroups", ReadAccess, ReadAnswer::Groups(page, more) => {
+            let next = page.last().filter(|_| more).map(|last| named_token(&last.name));
+            let groups = page.iter().map(Into::into).collect();
+            v1::ListGroupsResponse { position: None, groups, next_page_token: next.unwrap_or_default() }
+        })
+    }
+
+    /// What is wrong with a text is said only to who may put policies.
+    async fn put_policy(
+        &self,
+        request: Request<v1::PutPolicyRequest>,
+    ) -> Result<Response<v1::PutPolicyResponse>, Status> {
+        let message = request.get_ref();
+        let checked = message.name.parse().ok().map(|name| Policy::check(&name, &message.text));
+        if let Some(Err(error)) = checked {
+            let (caller, _) = take(request)?;
+            let wrong = keyclave_proto::status::status(
+                Reason::PolicyInvalid,
+                &error.to_string(),
+                std::collections::BTreeMap::new(),
+            );
+            let refused = self.pipeline.said(&caller, "PutPolicy", Action::ChangePolicies, &wrong).await;
+            return refused.map(|(response, _)| response);
         }
+        write!(self, request, "PutPolicy", ChangePolicies)
+    }
+
+    async fn remove_policy(
+        &self,
+        request: Request<v1::RemovePolicyRequest>,
+    ) -> Result<Response<v1::RemovePolicyResponse>, Status> {
+        write!(self, request, "RemovePolicy", ChangePolicies)
+    }
+
+    async fn get_policy(
+        &self,
+        request: Request<v1::GetPolicyRequest>,
+    ) -> Result<Response<v1::GetPolicyResponse>, Status> {
+        read!(self, request, "GetPolicy", ReadAccess, ReadAnswer::Policy(policy) => {
+            let (name, put_at_unix_ms) = (policy.name.to_string(), policy.put_at.0);
+            v1::GetPolicyResponse { position: None, name, text: policy.text, put_at_unix_ms }
+        })
+    }
+
+    async fn list_policies(
+        &self,
+        request: Request<v1::ListPoliciesRequest>,
+    ) -> Result<Response<v1::ListPoliciesResponse>, Status> {
+        read!(self, request, "ListPolicies", ReadAccess, ReadAnswer::Policies(page, more) => {
+            let next = page.last().filter(|_| more).map(named_token);
+            let names = page.iter().map(ToString::to_string).collect();
+            v1::ListPoliciesResponse { position: None, names, next_page_token: next.unwrap_or_default() }
+        })
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        read!(self, request, "Explain", ReadAccess, ReadAnswer::Explained(explanation) => explained(&explanation))
+    }
+
+    async fn who_can(
+        &self,
+        request: Request<v1::WhoCanRequest>,
+    ) -> Result<Response<v1::WhoCanResponse>, Status> {
+        read!(self, request, "WhoCan", ReadAccess, ReadAnswer::Able(able) => {
+            v1::WhoCanResponse { position: None, able: able.iter().map(Into::into).collect() }
+        })
     }
 }

@@ -33,7 +33,7 @@ use super::seal::on_the_machine;
 use super::{Api, take};
 use crate::caller::Caller;
 use crate::pem;
-use crate::pipeline::{Found, Pipeline, internal};
+use crate::pipeline::{Asking, Found, Pipeline, internal};
 use crate::recording::Recording;
 use crate::writing::Rpc;
 
@@ -204,8 +204,11 @@ impl<H: Host> ClusterService for Api<H> {
         let permitted = |_: &Serving<H>, _: &View, _: &Permit| {
             (Found::Permitted { answer: (), confirm: true }, ReadSet::default())
         };
-        let ((), position) =
-            pipeline.confirmed(&caller, &mut recording, Action::StepDown, None, None, permitted).await?;
+        let ((), position) = {
+            let circumstances = caller.circumstances();
+            let asked = Asking::cluster(Action::StepDown, &circumstances);
+            pipeline.confirmed(&caller, &mut recording, &asked, permitted).await?
+        };
         let member = pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
         pipeline.record(&member, recording.intent(pipeline.now())).await?;
         let stepped = step_down(&member, asked.to_node, caller.deadline).await;

@@ -3,6 +3,7 @@
 
 use keyclave_node::failure::Failure;
 use keyclave_node::host::Host;
+use keyclave_policy::Circumstances;
 use keyclave_proto::answer::WriteResponse;
 use keyclave_proto::message::WireMessage;
 use keyclave_proto::peer::v1::ForwardRequest;
@@ -42,6 +43,13 @@ pub(crate) async fn answer<H: Host>(
         "/keyclave.v1.KeyService/DestroyKeyVersion": DestroyKeyVersionRequest => DestroyKeyVersionResponse,
         "/keyclave.v1.AccessService/CreateToken": CreateTokenRequest => CreateTokenResponse,
         "/keyclave.v1.AccessService/RevokeToken": RevokeTokenRequest => RevokeTokenResponse,
+        "/keyclave.v1.AccessService/PutSubject": PutSubjectRequest => PutSubjectResponse,
+        "/keyclave.v1.AccessService/RemoveSubject": RemoveSubjectRequest => RemoveSubjectResponse,
+        "/keyclave.v1.AccessService/RevokeCredentials": RevokeCredentialsRequest => RevokeCredentialsResponse,
+        "/keyclave.v1.AccessService/PutGroup": PutGroupRequest => PutGroupResponse,
+        "/keyclave.v1.AccessService/RemoveGroup": RemoveGroupRequest => RemoveGroupResponse,
+        "/keyclave.v1.AccessService/PutPolicy": PutPolicyRequest => PutPolicyResponse,
+        "/keyclave.v1.AccessService/RemovePolicy": RemovePolicyRequest => RemovePolicyResponse,
         "/keyclave.v1.SealService/SealNode": SealNodeRequest => SealNodeResponse,
         "/keyclave.v1.SealService/Admit": AdmitRequest => AdmitResponse,
         "/keyclave.v1.ClusterService/CreateJoinToken": CreateJoinTokenRequest => CreateJoinTokenResponse,
@@ -68,7 +76,9 @@ where
     let asked: Asked<Write> = message.try_into().map_err(|invalid: Invalid| Status::from(invalid))?;
     let member = pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
     let serving = member.serving().map_err(Failure::into_status)?;
-    let decided = decide_here(&serving, &request.credential, &asked.request, from, deadline).await;
+    // The member that forwards has seen the connection; it is believed about that because it holds the keyring.
+    let caller = Circumstances { source: request.source.parse().ok(), ..Circumstances::default() };
+    let decided = decide_here(&serving, &request.credential, &caller, &asked.request, from, deadline).await;
     let (answer, position) = decided.map_err(|failure| failure.to_status(Some(member.position())))?;
     let response: R = respond(position, answer).map_err(Failure::into_status)?;
     Ok(response.to_wire())

@@ -78,14 +78,14 @@ impl<H: Host> KeyService for Api<H> {
         &self,
         request: Request<v1::EnableKeyRequest>,
     ) -> Result<Response<v1::EnableKeyResponse>, Status> {
-        write!(self, request, "EnableKey", SetKeyEnabled)
+        write!(self, request, "EnableKey", EnableKey)
     }
 
     async fn disable_key(
         &self,
         request: Request<v1::DisableKeyRequest>,
     ) -> Result<Response<v1::DisableKeyResponse>, Status> {
-        write!(self, request, "DisableKey", SetKeyEnabled)
+        write!(self, request, "DisableKey", DisableKey)
     }
 
     async fn destroy_key_version(

@@ -188,7 +188,7 @@ pub(super) async fn on_the_machine<H: Host>(
         pipeline.ask(caller, action, operation, |_, _| ()).await?;
     }
     let principal = if caller.is_local() { Principal::LocalSocket } else { Principal::Unauthenticated };
-    keyclave_policy::decide(&principal, action, None)
+    keyclave_policy::built_in(&principal, action, None)
         .map_err(|denied| Failure::Refused(denied.into()).into_status())
 }
 

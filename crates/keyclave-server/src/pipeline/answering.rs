@@ -8,8 +8,7 @@ use keyclave_node::failure::Failure;
 use keyclave_node::host::{Host, Leaving};
 use keyclave_node::member::Member;
 use keyclave_node::serving::Serving;
-use keyclave_policy::{Action, Permit};
-use keyclave_types::name::KeyName;
+use keyclave_policy::Permit;
 use keyclave_types::position::Position;
 use keyclave_vault::compute::NeedBlock;
 use keyclave_vault::reads::ReadSet;
@@ -18,7 +17,7 @@ use keyclave_vault::view::View;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::Pipeline;
+use super::{Asking, Pipeline};
 use crate::caller::Caller;
 use crate::recording::Recording;
 
@@ -80,13 +79,11 @@ impl<H: Host> Pipeline<H> {
         &self,
         caller: &Caller,
         recording: &mut Recording,
-        action: Action,
-        key: Option<&KeyName>,
-        floor: Option<Position>,
+        asked: &Asking<'_>,
         question: impl FnMut(&Serving<H>, &View, &Permit) -> (Found<A>, ReadSet),
     ) -> Result<(A, Position), Status> {
         let member = self.member_for(caller, recording).await?;
-        let answered = self.answered(&member, caller, recording, action, key, floor, question).await;
+        let answered = self.answered(&member, caller, recording, asked, question).await;
         match answered {
             Ok(answered) => Ok(answered),
             Err(Unanswered::OnRecord(status)) => Err(status),
@@ -97,19 +94,16 @@ impl<H: Host> Pipeline<H> {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one call's whole circumstances, from one caller")]
     async fn answered<A>(
         &self,
         member: &Arc<Member<H>>,
         caller: &Caller,
         recording: &mut Recording,
-        action: Action,
-        key: Option<&KeyName>,
-        floor: Option<Position>,
+        asked: &Asking<'_>,
         mut question: impl FnMut(&Serving<H>, &View, &Permit) -> (Found<A>, ReadSet),
     ) -> Result<(A, Position), Unanswered> {
         let serving = member.serving()?;
-        let mut unreached = floor;
+        let mut unreached = asked.floor;
         for _ in 0..READS_MAX {
             if Instant::now() >= caller.deadline {
                 return Err(Failure::Deadline.into());
@@ -119,7 +113,7 @@ impl<H: Host> Pipeline<H> {
             let view = serving.view()?;
             let at = view.position();
             recording.body.view = Some(at);
-            let (found, reads) = match self.permit(caller, &serving, &view, action, key, recording) {
+            let (found, reads) = match self.permit(caller, &serving, &view, asked, recording) {
                 Ok((permit, mut reads)) => {
                     let below =
                         |floor: &Position| floor.generation != at.generation || floor.index > at.index;

@@ -2,6 +2,7 @@
 
 use keyclave_crypto::entropy::Entropy;
 use keyclave_crypto::message;
+use keyclave_policy::{Action, Target};
 use keyclave_types::ciphertext::Header;
 use keyclave_types::key::KeyState;
 use keyclave_types::limits::{
@@ -11,6 +12,7 @@ use keyclave_types::request::{Decrypt, DecryptItem, Encrypt, EncryptItem};
 
 use crate::compute::{Answering, Decrypted, Encrypted, NeedBlock, Outcome, ReadAnswer, Uses};
 use crate::occasion::Now;
+use crate::permission;
 use crate::reads::SetRead;
 use crate::records::RecordName;
 use crate::records::key::KeyMeta;
@@ -23,7 +25,6 @@ impl Answering<'_> {
     pub(super) fn encrypt(
         &mut self,
         encrypt: &Encrypt,
-        now: Now,
         uses: &dyn Uses,
         entropy: &mut Entropy,
     ) -> Result<Outcome, Refusal> {
@@ -32,7 +33,7 @@ impl Answering<'_> {
         let name = &encrypt.name;
         let meta = self.reader.get::<KeyMeta>(&RecordName::Key(name)).ok_or(Refusal::NotFound)?;
         self.allows(meta.rules.staleness_max_ms);
-        not_expired(meta, now)?;
+        not_expired(meta, self.now)?;
         let version = encrypt.version.unwrap_or(meta.newest);
         let key = self.reader.message_key(meta, version)?;
         let possible = encrypt.items.iter().filter(|item| item_within_limits(item).is_ok()).count();
@@ -101,7 +102,18 @@ impl<'a> Answering<'a> {
         }
         let meta = found.and_then(|id| self.reader.key_at(id)).ok_or(Refusal::Undecryptable);
         self.allows(meta.map_or(0, |meta| meta.rules.staleness_max_ms));
-        meta
+        let meta = meta?;
+        // A key that the caller may not use is answered like one that does not exist.
+        let (principal, target) = (self.permit.principal(), Target::Key(&meta.name));
+        let asked = permission::ask(
+            &mut self.reader,
+            principal,
+            Action::Decrypt,
+            target,
+            self.circumstances,
+            self.now,
+        );
+        asked.map(|_| meta).map_err(|_| Refusal::Undecryptable)
     }
 }
 

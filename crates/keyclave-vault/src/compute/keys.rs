@@ -56,7 +56,6 @@ impl Answering<'_> {
             tokens.push(TokenDescription {
                 id: token.id,
                 subject: token.subject.clone(),
-                root: token.root,
                 created_at: token.created_at,
                 expires_at: token.expires_at,
             });

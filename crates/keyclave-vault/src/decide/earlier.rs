@@ -18,11 +18,11 @@ const REQUEST: &[u8] = b"keyclave request 1\0";
 /// more. An id from much further ahead would outlive every horizon.
 const AHEAD_MAX: u64 = 10_000;
 
-/// Who asked for what. Two tokens of one service count as one caller, so that a renewed token may retry.
+/// Who asked for what. Two credentials of one subject count as one caller, so that a renewed one may
+/// retry.
 pub(super) fn digest(principal: &Principal, write: &WriteKind) -> [u8; 32] {
     let (kind, who): (u8, Vec<u8>) = match principal {
-        Principal::Root { token } => (1, token.0.to_vec()),
-        Principal::Service { subject, .. } => (2, subject.as_str().as_bytes().to_vec()),
+        Principal::Subject { subject, .. } => (1, subject.to_string().into_bytes()),
         Principal::LocalSocket => (3, Vec::new()),
         Principal::Member(node) => (4, node.get().to_be_bytes().to_vec()),
         Principal::Unauthenticated => (5, Vec::new()),

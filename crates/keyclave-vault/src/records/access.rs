@@ -1,21 +1,97 @@
-//! Who may do something: tokens, the head over what grants access, and tokens that let a node join.
+//! Who may do something: subjects, groups, policies, the head over them, tokens, and tokens that let a node join.
 
+use std::collections::BTreeSet;
+
+use keyclave_types::access::{GroupName, PolicyName, RoleGrant, Subject};
 use keyclave_types::envelope::Stored;
 use keyclave_types::ids::{Incarnation, NodeId};
 use keyclave_types::member::NodePublicKey;
-use keyclave_types::request::{SubjectName, TokenId};
+use keyclave_types::request::TokenId;
 use keyclave_types::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use crate::records::{Body, RecordName};
 
-/// What a token may be used for. Numbers are stored.
+/// A caller that the cluster knows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SubjectRecord {
+    /// Who.
+    pub subject: Subject,
+    /// Its groups. One that does not exist gives nothing.
+    pub groups: BTreeSet<GroupName>,
+    /// Its own roles.
+    pub roles: BTreeSet<RoleGrant>,
+    /// Credentials made under an earlier epoch are over.
+    pub credential_epoch: u64,
+    /// When it was made.
+    pub created_at: UnixMillis,
+}
+
+impl Stored for SubjectRecord {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for SubjectRecord {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::Subject(&self.subject)
+    }
+}
+
+/// Subjects that have roles together.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// Its name.
+    pub name: GroupName,
+    /// What its members may do.
+    pub roles: BTreeSet<RoleGrant>,
+}
+
+impl Stored for GroupRecord {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for GroupRecord {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::Group(&self.name)
+    }
+}
+
+/// One policy.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PolicyRecord {
+    /// Its name.
+    pub name: PolicyName,
+    /// Its text, as it was put.
+    pub text: String,
+    /// When it was put.
+    pub put_at: UnixMillis,
+}
+
+impl Stored for PolicyRecord {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for PolicyRecord {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::Policy(&self.name)
+    }
+}
+
+/// What no policy can loosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum TokenUse {
-    /// By a service.
-    Service,
-    /// By an operator.
-    Operator,
+pub struct AccessFloor {
+    /// Approvals by others that an act which cannot be taken back needs.
+    pub approvals_min: u32,
+}
+
+impl Stored for AccessFloor {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for AccessFloor {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::AccessFloor
+    }
 }
 
 /// A token, without its secret.
@@ -23,12 +99,10 @@ pub enum TokenUse {
 pub struct TokenRecord {
     /// Its id.
     pub id: TokenId,
-    /// What it may be used for.
-    pub usage: TokenUse,
-    /// Whom it names.
-    pub subject: SubjectName,
-    /// Whether it may do everything; such tokens are under the access head.
-    pub root: bool,
+    /// Whom it speaks for.
+    pub subject: Subject,
+    /// The subject's epoch when it was made.
+    pub credential_epoch: u64,
     /// The keyed MAC of the token.
     pub mac: [u8; 32],
     /// Which token key made the MAC.
@@ -40,7 +114,7 @@ pub struct TokenRecord {
 }
 
 impl Stored for TokenRecord {
-    const FORMAT: u8 = 1;
+    const FORMAT: u8 = 2;
 }
 
 impl Body for TokenRecord {
@@ -49,7 +123,8 @@ impl Body for TokenRecord {
     }
 }
 
-/// Count and digest of every record that grants access; changes with each of them, and is in every read set.
+/// Count and digest of every subject, group, policy and of the floor; changes with each of them, and is in every
+/// read set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AccessHead {
     /// How many there are.

@@ -1,6 +1,7 @@
 //! Tokens and the access head: who is let in, and what withdraws it.
 
 use keyclave_crypto::token::{Token, TokenKind};
+use keyclave_types::access::{GroupName, PolicyName};
 use keyclave_types::request::{Read, TokenId, WriteKind};
 
 use keyclave_types::ids::PlainKind;
@@ -10,7 +11,7 @@ use super::*;
 use crate::authenticate::authenticate;
 use crate::draft::Draft;
 use crate::records::RecordName;
-use crate::records::access::TokenRecord;
+use crate::records::access::PolicyRecord;
 use crate::view::head_of;
 
 fn who(ledger: &Ledger, bearer: &str) -> Result<Principal, Refusal> {
@@ -51,7 +52,8 @@ fn every_wrong_token_gets_the_same_refusal() {
 #[test]
 fn a_token_ends_when_it_expires_and_not_while_the_clock_is_in_doubt() {
     let mut ledger = Ledger::founded();
-    let create = |lifetime_ms| WriteKind::CreateToken { subject: name("s"), lifetime_ms: Some(lifetime_ms) };
+    let create =
+        |lifetime_ms| WriteKind::CreateToken { subject: user("root"), lifetime_ms: Some(lifetime_ms) };
     assert_eq!(ledger.write(create(999)).unwrap_err(), Refusal::Lifetime);
     let (_, text) = token_of(ledger.write(create(5_000)).unwrap());
     ledger.at(4_999);
@@ -84,35 +86,132 @@ fn a_revoked_token_is_refused_everywhere() {
     assert_eq!(ledger.write(WriteKind::RevokeToken { id }).unwrap_err(), Refusal::TokenUnknown);
 }
 
-#[test]
-fn the_last_root_token_stays() {
-    let mut ledger = Ledger::founded();
-    let id = ledger.root.token().unwrap();
-    assert_eq!(ledger.write(WriteKind::RevokeToken { id }).unwrap_err(), Refusal::LastRoot);
+/// What puts a subject with these roles.
+fn put(subject: &Subject, granted: &[&str]) -> WriteKind {
+    WriteKind::PutSubject { subject: subject.clone(), groups: BTreeSet::new(), roles: roles(granted) }
+}
+
+/// Somebody beside root with a lasting token and these roles.
+fn another(ledger: &mut Ledger, who: &str, granted: &[&str]) -> Principal {
+    let subject = user(who);
+    ledger.write(put(&subject, granted)).unwrap();
+    let made = ledger.write(WriteKind::CreateToken { subject: subject.clone(), lifetime_ms: None }).unwrap();
+    Principal::Subject { subject, credential: Credential::Token(token_of(made).0) }
 }
 
 #[test]
-fn of_two_root_tokens_that_end_at_once_one_stays() {
+fn the_last_administrator_cannot_be_undone_in_any_way() {
     let mut ledger = Ledger::founded();
-    let first = ledger.root.token().unwrap();
-    let second = TokenId([7; 12]);
-    let occasion = ledger.occasion();
-    let found = ledger.view.body::<TokenRecord>(&RecordName::Token(first)).unwrap().clone();
-    let decision = Draft::decide(&ledger.view, &occasion, &mut ledger.entropy, |draft| {
-        let (id, revision) = draft.put(&TokenRecord { id: second, ..found });
-        let mut access = draft.reader.view().indexes().access().clone();
-        access.insert(id, revision);
-        draft.put(&head_of(access.into_iter()));
-        Ok(())
-    });
-    ledger.commit(decision.unwrap());
-    let one = ledger.propose(WriteKind::RevokeToken { id: first });
-    let two = ledger.propose(WriteKind::RevokeToken { id: second });
+    let (root, id) = (user("root"), ledger.root.token().unwrap());
+    let forbid = |what: &str| WriteKind::PutPolicy { name: "p".parse().unwrap(), text: what.to_owned() };
+    // One whose credentials end by themselves does not count, and one without any does not either.
+    ledger.write(put(&user("b"), &["administrator"])).unwrap();
+    ledger.write(WriteKind::CreateToken { subject: user("b"), lifetime_ms: Some(60_000) }).unwrap();
+    another(&mut ledger, "c", &["operator"]);
+    for change in [
+        WriteKind::RevokeToken { id },
+        WriteKind::RevokeCredentials { subject: root.clone() },
+        WriteKind::RemoveSubject { subject: root.clone() },
+        put(&root, &["operator", "auditor"]),
+        forbid("forbid(principal, action in Action::\"operate\", resource);"),
+        forbid("forbid(principal == User::\"root\", action == Action::\"policies\", resource);"),
+        forbid("forbid(principal in Role::\"administrator\", action, resource) unless { context.mtls };"),
+    ] {
+        assert_eq!(ledger.write(change.clone()).unwrap_err(), Refusal::LastAdministrator, "{change:?}");
+    }
+    another(&mut ledger, "d", &["administrator"]);
+    ledger.write(WriteKind::RevokeToken { id }).unwrap();
+}
+
+#[test]
+fn of_two_administrators_that_remove_each_other_one_stays() {
+    let mut ledger = Ledger::founded();
+    let other = another(&mut ledger, "b", &["administrator"]);
+    let one = ledger.propose(WriteKind::RemoveSubject { subject: user("b") });
+    let write = ledger.request(WriteKind::RemoveSubject { subject: user("root") });
+    let Ok(Decision::Propose(two)) = ledger.decide_as(&other, &write) else { panic!("refused") };
     assert_eq!(ledger.apply(&one.transaction), TransactionOutcome::Committed);
     assert!(matches!(ledger.apply(&two.transaction), TransactionOutcome::Conflict(_)));
-    ledger.root = Principal::Root { token: second };
-    let last = WriteKind::RevokeToken { id: second };
-    assert_eq!(ledger.write(last).unwrap_err(), Refusal::LastRoot);
+    assert!(matches!(ledger.write_as(&other, &write).unwrap_err(), Refusal::Denied(_)));
+}
+
+#[test]
+fn an_administrator_through_a_group_counts_until_the_group_loses_its_role() {
+    let mut ledger = Ledger::founded();
+    let group: GroupName = "admins".parse().unwrap();
+    let put_group = |granted: &[&str]| WriteKind::PutGroup { name: group.clone(), roles: roles(granted) };
+    ledger.write(put_group(&["administrator"])).unwrap();
+    let subject = user("b");
+    let groups = BTreeSet::from([group.clone()]);
+    ledger.write(WriteKind::PutSubject { subject: subject.clone(), groups, roles: BTreeSet::new() }).unwrap();
+    let made = ledger.write(WriteKind::CreateToken { subject: subject.clone(), lifetime_ms: None }).unwrap();
+    let b = Principal::Subject { subject, credential: Credential::Token(token_of(made).0) };
+    let remove_root = ledger.request(WriteKind::RemoveSubject { subject: user("root") });
+    ledger.write_as(&b, &remove_root).unwrap();
+    for change in [put_group(&["operator"]), WriteKind::RemoveGroup { name: group.clone() }] {
+        let write = ledger.request(change);
+        let refusal = ledger.write_as(&b, &write).unwrap_err();
+        assert!(matches!(refusal, Refusal::LastAdministrator | Refusal::GroupInUse), "{refusal:?}");
+    }
+}
+
+#[test]
+fn ending_credentials_ends_all_and_a_subject_of_the_same_name_does_not_revive_them() {
+    let mut ledger = Ledger::founded();
+    let (_, text) = ledger.service("billing");
+    let subject = service("billing");
+    ledger.write(WriteKind::RevokeCredentials { subject: subject.clone() }).unwrap();
+    assert_eq!(who(&ledger, &text), Err(Refusal::Unauthenticated));
+    let (_, text) = ledger.service("billing");
+    assert!(who(&ledger, &text).is_ok());
+    ledger.write(WriteKind::RemoveSubject { subject: subject.clone() }).unwrap();
+    assert_eq!(who(&ledger, &text), Err(Refusal::Unauthenticated));
+    ledger.write(put(&subject, &["application"])).unwrap();
+    assert_eq!(who(&ledger, &text), Err(Refusal::Unauthenticated));
+}
+
+#[test]
+fn a_withdrawn_right_holds_for_what_was_decided_before_and_not_yet_committed() {
+    let mut ledger = Ledger::founded();
+    ledger.create_plain("app/a");
+    let (billing, _) = ledger.service("billing");
+    let read = Read::Encrypt(encryption("app/a", None, b"x"));
+    let computed = ledger.read_as(&billing, &read);
+    let write = ledger.request(WriteKind::RotateKey { name: name("app/a") });
+    let Ok(Decision::Propose(decided)) = ledger.decide_as(&billing, &write) else { panic!("refused") };
+    let text = "forbid(principal == Service::\"billing\", action, resource in Prefix::\"app/\");".to_owned();
+    ledger.write(WriteKind::PutPolicy { name: "stop".parse().unwrap(), text }).unwrap();
+    assert!(!ledger.view.holds(&computed.reads));
+    assert!(matches!(ledger.apply(&decided.transaction), TransactionOutcome::Conflict(_)));
+    let denied = |outcome| matches!(outcome, Outcome::Refused(Refusal::Denied(_)));
+    assert!(denied(ledger.read_as(&billing, &read).outcome));
+    ledger.write(WriteKind::RemovePolicy { name: "stop".parse().unwrap() }).unwrap();
+    assert!(!denied(ledger.read_as(&billing, &read).outcome));
+}
+
+#[test]
+fn a_ciphertext_that_chooses_a_forbidden_key_is_answered_like_one_of_no_key() {
+    let mut ledger = Ledger::founded();
+    for key in ["app/a", "other/b"] {
+        ledger.create_plain(key);
+    }
+    let subject = service("s");
+    ledger.write(put(&subject, &["application@app/"])).unwrap();
+    let made = ledger.write(WriteKind::CreateToken { subject: subject.clone(), lifetime_ms: None }).unwrap();
+    let s = Principal::Subject { subject, credential: Credential::Token(token_of(made).0) };
+    let items = |ledger: &mut Ledger, ciphertext: &[u8]| {
+        let read = Read::Decrypt(decryption(None, ciphertext));
+        match ledger.read_as(&s, &read).outcome {
+            Outcome::Answer(ReadAnswer::Decrypted(items)) => items.into_iter().next().unwrap().map(|_| ()),
+            _ => panic!("refused as a whole"),
+        }
+    };
+    let (own, foreign) = (ledger.encrypt("app/a", b"x").unwrap(), ledger.encrypt("other/b", b"x").unwrap());
+    assert_eq!(items(&mut ledger, &own), Ok(()));
+    assert_eq!(items(&mut ledger, &foreign), Err(Refusal::Undecryptable));
+    let mut unknown = foreign.clone();
+    unknown[5] ^= 1;
+    assert_eq!(items(&mut ledger, &unknown), Err(Refusal::Undecryptable));
 }
 
 #[test]
@@ -120,6 +219,8 @@ fn every_write_expects_seal_record_access_head_and_token() {
     let mut ledger = Ledger::founded();
     ledger.create_plain("a");
     let (service, _) = ledger.service("billing");
+    let subject = super::service;
+    ledger.write(WriteKind::PutGroup { name: "old".parse().unwrap(), roles: roles(&[]) }).unwrap();
     let (key, code) = (name("a"), "A".repeat(25).parse().unwrap());
     let always = [
         RecordId::plain(PlainKind::Seal, 0),
@@ -141,7 +242,7 @@ fn every_write_expects_seal_record_access_head_and_token() {
         WriteKind::SetEnabled { name: key.clone(), version: None, enabled: false },
         WriteKind::SetEnabled { name: key.clone(), version: Some(Version::FIRST), enabled: false },
         WriteKind::DestroyVersion { name: key, version: Version::FIRST },
-        WriteKind::CreateToken { subject: name("s"), lifetime_ms: None },
+        WriteKind::CreateToken { subject: user("root"), lifetime_ms: None },
         WriteKind::RevokeToken { id: service.token().unwrap() },
         WriteKind::CreateJoinToken,
         WriteKind::Admit { node: node(1), code },
@@ -149,6 +250,16 @@ fn every_write_expects_seal_record_access_head_and_token() {
         WriteKind::SealCluster,
         WriteKind::ChangeAddress { node: node(1), addresses: addresses("other") },
         WriteKind::AcceptTime { time: START.after(1) },
+        put(&user("b"), &["reader"]),
+        put(&subject("billing"), &[]),
+        WriteKind::RevokeCredentials { subject: subject("billing") },
+        WriteKind::RemoveSubject { subject: subject("billing") },
+        WriteKind::PutGroup { name: "g".parse().unwrap(), roles: roles(&["reader"]) },
+        WriteKind::RemoveGroup { name: "old".parse().unwrap() },
+        WriteKind::PutPolicy {
+            name: "p".parse().unwrap(),
+            text: "forbid(principal == User::\"b\", action, resource);".to_owned(),
+        },
     ] {
         let transaction = ledger.propose(change.clone()).transaction;
         for id in always {
@@ -164,20 +275,28 @@ fn every_write_expects_seal_record_access_head_and_token() {
 fn a_service_is_not_root_by_saying_so() {
     let mut ledger = Ledger::founded();
     let (service, _) = ledger.service("billing");
-    let forged = Principal::Root { token: service.token().unwrap() };
+    let credential = Credential::Token(service.token().unwrap());
+    let forged = Principal::Subject { subject: user("root"), credential };
     let write = ledger.request(WriteKind::CreateJoinToken);
     assert_eq!(ledger.write_as(&forged, &write).unwrap_err(), Refusal::Unauthenticated);
 }
 
 #[test]
-fn a_view_whose_head_does_not_match_denies_everything() {
+fn a_view_whose_access_records_do_not_match_their_head_denies_everything() {
     let (mut ledger, shown) = Ledger::founded_showing();
     ledger.create_plain("a");
     let (service, text) = ledger.service("billing");
-    let token = ledger.view.id_of(&RecordName::Token(ledger.root.token().unwrap()));
-    let head = ledger.view.id_of(&RecordName::AccessHead);
+    let policy: PolicyName = "stop".parse().unwrap();
+    let put = "forbid(principal == User::\"b\", action, resource);".to_owned();
+    ledger.write(WriteKind::PutPolicy { name: policy.clone(), text: put }).unwrap();
     let whole = ledger.view.clone();
-    for lost in [token, head] {
+    for lost in [
+        RecordName::AccessHead,
+        RecordName::Policy(&policy),
+        RecordName::Subject(&user("root")),
+        RecordName::AccessFloor,
+    ] {
+        let lost = whole.id_of(&lost);
         ledger.view = whole.fold(whole.index(), [(lost, None)]).unwrap();
         assert_eq!(who(&ledger, &text), Err(Refusal::AccessHead));
         assert_eq!(who(&ledger, &shown.founded.token), Err(Refusal::AccessHead));
@@ -190,13 +309,28 @@ fn a_view_whose_head_does_not_match_denies_everything() {
 }
 
 #[test]
+fn a_policy_record_that_does_not_read_denies_everything() {
+    let (mut ledger, shown) = Ledger::founded_showing();
+    let occasion = ledger.occasion();
+    let decision = Draft::decide(&ledger.view, &occasion, &mut ledger.entropy, |draft| {
+        let (name, put_at) = ("later".parse().unwrap(), START);
+        draft.put(&PolicyRecord { name, text: "forbid in a later syntax".to_owned(), put_at });
+        let head = head_of(draft.access_after().into_iter());
+        draft.put(&head);
+        Ok(())
+    });
+    ledger.commit(decision.unwrap());
+    assert_eq!(who(&ledger, &shown.founded.token), Err(Refusal::AccessHead));
+}
+
+#[test]
 fn tokens_are_listed_without_secrets_and_a_fresh_one_breaks_the_list() {
     let mut ledger = Ledger::founded();
     let root = ledger.root.clone();
     ledger.service("billing");
     let listed = ledger.read_as(&root, &Read::ListTokens);
     let Outcome::Answer(ReadAnswer::Tokens(tokens)) = listed.outcome else { panic!("refused") };
-    assert_eq!(tokens.iter().filter(|token| token.root).count(), 1);
+    assert_eq!(tokens.iter().filter(|token| token.subject == user("root")).count(), 1);
     assert_eq!(tokens.len(), 2);
     assert!(ledger.view.holds(&listed.reads));
     ledger.service("other");

@@ -147,8 +147,8 @@ fn a_key_created_elsewhere_breaks_the_refusal_of_a_lagging_view() {
     ledger.create_plain("a");
     let ciphertext = ledger.encrypt("a", b"x").unwrap();
     let read = Read::Decrypt(decryption(None, &ciphertext));
-    let permit = permit(&root, Action::Decrypt, None);
-    let stale = compute(&old, &permit, &read, ledger.now, &ledger.uses, &mut ledger.entropy);
+    let permit = ledger.permit(&root, Action::Decrypt, Target::Chosen).unwrap();
+    let stale = compute(&old, &permit, &SO, &read, ledger.now, &ledger.uses, &mut ledger.entropy);
     assert!(matches!(stale.outcome, Outcome::Answer(ReadAnswer::Decrypted(items)) if items[0].is_err()));
     assert!(old.holds(&stale.reads));
     assert!(!ledger.view.holds(&stale.reads));
@@ -163,15 +163,16 @@ fn a_permit_for_another_act_opens_nothing() {
     ledger.create_plain("b");
     let read = Read::Encrypt(encryption("a", None, b"x"));
     for wrong in [
-        permit(&root, Action::Encrypt, Some(&name("b"))),
-        permit(&root, Action::Encrypt, None),
-        permit(&root, Action::Decrypt, Some(&name("a"))),
+        ledger.permit(&root, Action::Encrypt, Target::Key(&name("b"))).unwrap(),
+        ledger.permit(&root, Action::ClusterStatus, Target::Cluster).unwrap(),
+        ledger.permit(&root, Action::Decrypt, Target::Key(&name("a"))).unwrap(),
     ] {
-        let computed = compute(&ledger.view, &wrong, &read, ledger.now, &ledger.uses, &mut ledger.entropy);
+        let computed =
+            compute(&ledger.view, &wrong, &SO, &read, ledger.now, &ledger.uses, &mut ledger.entropy);
         assert!(matches!(computed.outcome, Outcome::Refused(Refusal::PermitForeign)));
     }
     let write = ledger.request(WriteKind::RotateKey { name: name("a") });
-    let wrong = permit(&root, Action::RotateKey, Some(&name("b")));
+    let wrong = ledger.permit(&root, Action::RotateKey, Target::Key(&name("b"))).unwrap();
     let refused = decide(&ledger.view, &wrong, &write, &ledger.occasion(), &mut ledger.entropy);
     assert_eq!(refused.unwrap_err().refusal, Refusal::PermitForeign);
 }

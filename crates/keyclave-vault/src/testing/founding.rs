@@ -113,7 +113,7 @@ fn a_ledger_is_founded_once_and_only_on_the_machine() {
     let (mut ledger, shown) = Ledger::founded_showing();
     let again = ledger.apply(&shown.founded.transaction);
     assert!(matches!(again, TransactionOutcome::Conflict(_)));
-    let wrong = permit(&ledger.root, Action::CreateKey, None);
+    let wrong = ledger.permit(&ledger.root, Action::CreateToken, Target::Cluster).unwrap();
     let threshold = Threshold::new(2, 3).unwrap();
     let refused = found(&wrong, &founding(threshold), &ledger.occasion(), &mut ledger.entropy);
     assert_eq!(refused.err(), Some(Refusal::PermitForeign));
@@ -132,7 +132,7 @@ fn a_founded_ledger_says_everything_about_itself() {
     assert_eq!(view.cluster_time(), Some(START));
     let house = permit(&Principal::Member(node(1)), Action::Housekeep, None);
     assert_eq!(view.ca_key(&house).unwrap().expose(), b"private key of the authority");
-    assert!(view.ca_key(&permit(&ledger.root, Action::ReadAudit, None)).is_none());
+    assert!(view.ca_key(&ledger.permit(&ledger.root, Action::ReadAudit, Target::Cluster).unwrap()).is_none());
 }
 
 #[test]

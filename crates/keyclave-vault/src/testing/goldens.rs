@@ -52,9 +52,8 @@ fn golden_bytes_of_keys_stay() {
 fn golden_bytes_of_access_stay() {
     let token = TokenRecord {
         id: TokenId([0xab; 12]),
-        usage: TokenUse::Operator,
-        subject: name("root"),
-        root: true,
+        subject: user("root"),
+        credential_epoch: 3,
         mac: [0xcd; 32],
         mac_key: 1,
         created_at: UnixMillis(1),
@@ -62,8 +61,20 @@ fn golden_bytes_of_access_stay() {
     };
     golden(
         &token,
-        "01abababababababababababab0104726f6f7401cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd010100",
+        "02abababababababababababab0004726f6f7403cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd010100",
     );
+    let subject = SubjectRecord {
+        subject: service("s"),
+        groups: ["g".parse().unwrap()].into(),
+        roles: roles(&["reader@a/"]),
+        credential_epoch: 3,
+        created_at: UnixMillis(1),
+    };
+    golden(&subject, "01010173010167010972656164657240612f0301");
+    golden(&GroupRecord { name: "g".parse().unwrap(), roles: roles(&["reader"]) }, "0101670106726561646572");
+    let policy = PolicyRecord { name: "p".parse().unwrap(), text: "x".to_owned(), put_at: UnixMillis(1) };
+    golden(&policy, "010170017801");
+    golden(&AccessFloor { approvals_min: 2 }, "0102");
     golden(
         &AccessHead { count: 1, digest: [0xcd; 32] },
         "0101cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
@@ -158,7 +169,7 @@ fn every_kind_has_a_number_of_its_own_and_is_tried() {
     use crate::records::RecordKind;
     let mut numbers: Vec<u8> = RecordKind::LIKELY_FIRST.iter().map(|kind| kind.number()).collect();
     numbers.sort_unstable();
-    assert_eq!(numbers, (1..=19).chain([30, 31]).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=23).chain([30, 31]).collect::<Vec<_>>());
 }
 
 #[test]

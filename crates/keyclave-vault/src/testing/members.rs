@@ -276,6 +276,6 @@ fn a_segment_key_is_made_once_and_read_with_a_permit() {
     let house = permit(&Principal::Member(node(1)), Action::Housekeep, None);
     assert!(ledger.view.segment_key(&house, [6; 16]).is_some());
     assert!(ledger.view.segment_key(&house, [7; 16]).is_none());
-    let wrong = permit(&ledger.root, Action::CreateJoinToken, None);
+    let wrong = ledger.permit(&ledger.root, Action::CreateJoinToken, Target::Cluster).unwrap();
     assert!(ledger.view.segment_key(&wrong, [6; 16]).is_none());
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use keyclave_types::envelope::{EnvelopeError, decode};
 use keyclave_types::position::Revision;
 
-use crate::records::access::{AccessHead, JoinToken, TokenRecord};
+use crate::records::access::{
+    AccessFloor, AccessHead, GroupRecord, JoinToken, PolicyRecord, SubjectRecord, TokenRecord,
+};
 use crate::records::cluster::{
     Admission, AuditAnchor, CaRecord, ClusterTime, NodeCounter, NodeRecord, RejoinRules, RestartKey,
     RewritingOrder, Rewritten,
@@ -89,4 +91,8 @@ bodies! {
     RejoinRules(RejoinRules),
     RewritingOrder(RewritingOrder),
     Rewritten(Rewritten),
+    Subject(SubjectRecord),
+    Group(GroupRecord),
+    Policy(PolicyRecord),
+    AccessFloor(AccessFloor),
 }

@@ -2,9 +2,12 @@
 //! grants access.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use keyclave_crypto::hash::sha256;
+use keyclave_policy::{Policy, Rules};
+use keyclave_types::access::Subject;
 use keyclave_types::ids::{KeyId, NodeId, RecordId};
 use keyclave_types::name::{KeyName, KeyPrefix};
 use keyclave_types::position::Revision;
@@ -14,6 +17,7 @@ use keyclave_types::time::UnixMillis;
 use crate::records::access::AccessHead;
 use crate::records::key::KeyMeta;
 use crate::versions;
+use crate::view::access::AccessRecords;
 use crate::view::{Held, Opened};
 
 /// Label of the digest in the access head: label ‖ (record id (16) ‖ revision (8))…, in the order of ids.
@@ -31,9 +35,20 @@ pub(crate) struct Indexes {
     outcomes: OrdSet<(u64, RecordId)>,
     /// Pages with destroyed versions: after which order to rewrite the stores, and since when.
     destroyed: OrdSet<(u64, UnixMillis, RecordId)>,
+    /// Tokens that do not end by themselves.
+    lasting: OrdMap<TokenId, (Subject, u64)>,
     access: OrdMap<RecordId, Revision>,
+    access_records: AccessRecords,
     /// Of `access`; none while it is being changed.
-    head: Option<AccessHead>,
+    settled: Option<Settled>,
+}
+
+/// What follows from the records that grant access.
+#[derive(Clone)]
+struct Settled {
+    head: AccessHead,
+    /// None if a policy does not read.
+    rules: Option<Arc<Rules>>,
 }
 
 impl Indexes {
@@ -42,10 +57,14 @@ impl Indexes {
             Opened::Key(meta) => self.insert_key(id, meta),
             Opened::Token(token) => {
                 self.tokens.insert(token.id, id);
-                if token.root {
-                    self.access.insert(id, held.revision);
-                    self.head = None;
+                if token.expires_at.is_none() {
+                    self.lasting.insert(token.id, (token.subject.clone(), token.credential_epoch));
                 }
+            }
+            Opened::Subject(_) | Opened::Group(_) | Opened::Policy(_) | Opened::AccessFloor(_) => {
+                self.access.insert(id, held.revision);
+                self.insert_access(&held.body);
+                self.settled = None;
             }
             Opened::Node(node) => {
                 self.nodes.insert(node.node, id);
@@ -65,9 +84,12 @@ impl Indexes {
             Opened::Key(meta) => self.remove_key(id, meta),
             Opened::Token(token) => {
                 self.tokens.remove(&token.id);
-                if self.access.remove(&id).is_some() {
-                    self.head = None;
-                }
+                self.lasting.remove(&token.id);
+            }
+            Opened::Subject(_) | Opened::Group(_) | Opened::Policy(_) | Opened::AccessFloor(_) => {
+                self.access.remove(&id);
+                self.remove_access(&held.body);
+                self.settled = None;
             }
             Opened::Node(node) => {
                 self.nodes.remove(&node.node);
@@ -104,16 +126,55 @@ impl Indexes {
         self.prunable.remove(&id);
     }
 
-    /// Counts and digests the records that grant access, if they have changed.
-    pub(crate) fn settle(&mut self) {
-        if self.head.is_none() {
-            self.head = Some(head_of(self.access.iter().map(|(id, revision)| (*id, *revision))));
+    fn insert_access(&mut self, body: &Opened) {
+        match body {
+            Opened::Subject(record) => self.access_records.put_subject(record),
+            Opened::Group(record) => self.access_records.put_group(record),
+            Opened::Policy(record) => {
+                let policy = Policy::read(&record.name, &record.text).ok();
+                self.access_records.put_policy(record.name.clone(), policy);
+            }
+            Opened::AccessFloor(floor) => self.access_records.put_floor(Some(**floor)),
+            _ => {}
         }
     }
 
-    /// What the access head must be.
-    pub(crate) fn access_head(&self) -> AccessHead {
-        self.head.unwrap_or_else(|| head_of(self.access.iter().map(|(id, revision)| (*id, *revision))))
+    fn remove_access(&mut self, body: &Opened) {
+        match body {
+            Opened::Subject(record) => self.access_records.remove_subject(&record.subject),
+            Opened::Group(record) => self.access_records.remove_group(&record.name),
+            Opened::Policy(record) => self.access_records.remove_policy(&record.name),
+            Opened::AccessFloor(_) => self.access_records.put_floor(None),
+            _ => {}
+        }
+    }
+
+    /// Counts and digests the records that grant access and makes the rules, if they have changed.
+    pub(crate) fn settle(&mut self) {
+        if self.settled.is_none() {
+            let head = head_of(self.access.iter().map(|(id, revision)| (*id, *revision)));
+            self.settled = Some(Settled { head, rules: self.access_records.rules().map(Arc::new) });
+        }
+    }
+
+    /// What the access head must be; none before the first record is folded in.
+    pub(crate) fn access_head(&self) -> Option<AccessHead> {
+        self.settled.as_ref().map(|settled| settled.head)
+    }
+
+    /// The rules; none if they cannot be made, and then everything is denied.
+    pub(crate) fn rules(&self) -> Option<&Arc<Rules>> {
+        self.settled.as_ref()?.rules.as_ref()
+    }
+
+    pub(crate) fn access_records(&self) -> &AccessRecords {
+        &self.access_records
+    }
+
+    /// Whose tokens last, and the epochs that they were made under, but for one token.
+    pub(crate) fn lasting(&self, but: Option<TokenId>) -> impl Iterator<Item = (&Subject, u64)> {
+        let others = self.lasting.iter().filter(move |(id, _)| Some(**id) != but);
+        others.map(|(_, (subject, epoch))| (subject, *epoch))
     }
 
     /// The records that grant access.

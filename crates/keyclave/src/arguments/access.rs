@@ -4,16 +4,121 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use data_encoding::HEXLOWER_PERMISSIVE;
+use keyclave_types::access::{GroupName, PolicyName, RoleGrant, Subject, SubjectKind};
 use keyclave_types::name::KeyName;
-use keyclave_types::request::{SubjectName, TokenId};
+use keyclave_types::request::TokenId;
 use keyclave_types::time::{Span, UnixMillis};
 
 /// Access.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccessCommand {
-    /// Tokens of services.
+    /// Users and services: who they are and what they are part of.
+    #[command(subcommand)]
+    Subject(SubjectCommand),
+    /// Groups of subjects.
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Policies in Cedar's language.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Tokens of subjects.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Say whether somebody may do something, and what decides that or is missing.
+    Explain {
+        /// Who, as user:NAME or service:NAME.
+        subject: Subject,
+        /// What, as policies say it: encrypt, decrypt, rotate, seal.
+        action: String,
+        /// On which key, or under which prefix with its closing slash; nothing for what is about the cluster.
+        #[arg(default_value = "")]
+        on: String,
+    },
+    /// Name everybody who may do something.
+    WhoCan {
+        /// What, as policies say it: encrypt, decrypt, rotate, seal.
+        action: String,
+        /// On which key, or under which prefix with its closing slash; nothing for what is about the cluster.
+        #[arg(default_value = "")]
+        on: String,
+    },
+    /// Check a table of expectations: lines of `allow|deny SUBJECT ACTION [KEY]`, # begins a comment.
+    Test {
+        /// The table; - for standard input.
+        file: PathBuf,
+    },
+}
+
+/// Subjects.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SubjectCommand {
+    /// Make one, or replace what it is part of.
+    Put {
+        /// Who, as user:NAME or service:NAME.
+        subject: Subject,
+        /// A role, as application@payments/ or operator; may be repeated.
+        #[arg(long = "role", value_name = "ROLE[@PREFIX/]")]
+        roles: Vec<RoleGrant>,
+        /// A group that exists; may be repeated.
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<GroupName>,
+    },
+    /// List them.
+    List,
+    /// End all credentials of one, at once and everywhere.
+    RevokeCredentials {
+        /// Whose.
+        subject: Subject,
+    },
+    /// Remove one; its credentials end with it.
+    Remove {
+        /// Who.
+        subject: Subject,
+    },
+}
+
+/// Groups.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Make one, or replace its roles.
+    Put {
+        /// Its name.
+        name: GroupName,
+        /// A role of its members, as application@payments/ or operator; may be repeated.
+        #[arg(long = "role", value_name = "ROLE[@PREFIX/]")]
+        roles: Vec<RoleGrant>,
+    },
+    /// List them.
+    List,
+    /// Remove one that nobody is in.
+    Remove {
+        /// Which.
+        name: GroupName,
+    },
+}
+
+/// Policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Make one, or replace its text.
+    Put {
+        /// Its name.
+        name: PolicyName,
+        /// A file with one policy; - for standard input.
+        file: PathBuf,
+    },
+    /// Print its text.
+    Get {
+        /// Which.
+        name: PolicyName,
+    },
+    /// List their names.
+    List,
+    /// Remove one.
+    Remove {
+        /// Which.
+        name: PolicyName,
+    },
 }
 
 /// Tokens.
@@ -21,8 +126,9 @@ pub(crate) enum AccessCommand {
 pub(crate) enum TokenCommand {
     /// Make one; printed once.
     Create {
-        /// Whom it names in the trail.
-        subject: SubjectName,
+        /// Whom it speaks for, as user:NAME or service:NAME; a bare NAME is a service. See `access subject put`.
+        #[arg(value_parser = token_subject)]
+        subject: Subject,
         /// How long it lives; without end by default.
         #[arg(long, value_name = "SPAN")]
         ttl: Option<Span>,
@@ -72,4 +178,11 @@ fn token_id(text: &str) -> Result<TokenId, &'static str> {
     let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
     let id = bytes.and_then(|bytes| bytes.try_into().ok()).map(TokenId);
     id.ok_or("expected the 24 characters of hex that `keyclave access token list` shows")
+}
+
+fn token_subject(text: &str) -> Result<Subject, keyclave_types::access::SubjectError> {
+    match text.parse() {
+        Ok(name) if !text.contains(':') => Ok(Subject { kind: SubjectKind::Service, name }),
+        _ => text.parse(),
+    }
 }
