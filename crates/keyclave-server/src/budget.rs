@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use keyclave_policy::Principal;
+use keyclave_types::access::Subject;
 use keyclave_proto::reason::Reason;
 use keyclave_proto::status::status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -35,18 +36,15 @@ pub(crate) struct Budget {
 /// Whom a credential speaks for, all of that one's tokens together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Party {
-    /// Root tokens.
-    Root,
-    /// A service.
-    Service(String),
+    /// A subject.
+    Subject(Subject),
 }
 
 impl Party {
     /// Whom `principal` is. None for who has shown no credential.
     pub(crate) fn of(principal: &Principal) -> Option<Self> {
         match principal {
-            Principal::Root { .. } => Some(Self::Root),
-            Principal::Service { subject, .. } => Some(Self::Service(subject.to_string())),
+            Principal::Subject { subject, .. } => Some(Self::Subject(subject.clone())),
             Principal::LocalSocket | Principal::Member(_) | Principal::Unauthenticated => None,
         }
     }
@@ -354,7 +352,7 @@ mod tests {
     async fn one_party_leaves_room_for_another_however_many_calls_it_has() {
         let budget = Budget::new(LIMITS);
         let begin =
-            |n, name: &str| budget.begin(source(n), Some(Party::Service(name.to_owned())), None).unwrap();
+            |n, name: &str| budget.begin(source(n), Some(Party::Subject(format!("service:{name}").parse().unwrap())), None).unwrap();
         let (one, two, other) = (begin(1, "a"), begin(2, "a"), begin(3, "b"));
         receive(&one, 100, Sent { left: 60, ends: true }).await.unwrap();
         let refused = receive(&two, 100, Sent { left: 20, ends: true }).await.unwrap_err();
