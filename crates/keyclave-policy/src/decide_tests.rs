@@ -189,8 +189,8 @@ fn a_role_under_a_prefix_ends_at_the_slash() {
         decide(&rules, NO_FLOOR, &as_subject("user:r"), &question).is_ok()
     };
     assert_eq!(
-        ["app/", "app/x/", "app", "", "app2/", "ap"].map(list),
-        [true, true, true, false, false, false]
+        ["app/", "app/x/", "app/x", "app", "", "app2/", "ap"].map(list),
+        [true, true, true, false, false, false, false]
     );
 }
 
@@ -313,4 +313,15 @@ fn what_is_missing_is_named_as_narrowly_as_it_can_be() {
         rules(&[("user:a", "administrator"), ("service:s", "application@app/"), ("user:b", "")], &[], &[]);
     let who: Vec<_> = rules.who_can(NO_FLOOR, &question).map(|(who, _)| who.to_string()).collect();
     assert_eq!(who, ["user:a", "service:s"]);
+}
+
+#[test]
+fn a_policy_that_is_called_like_a_role_or_a_grant_still_holds() {
+    let forbid = r#"forbid(principal, action == Action::"encrypt", resource);"#;
+    for name in ["administrator", "application", "policy", "reader"] {
+        let rules = rules(&[("user:a", "administrator")], &[], &[(name, forbid)]);
+        let denied = ask(&rules, "user:a", Action::Encrypt, "k").unwrap_err();
+        assert_eq!(denied.by, [Deciding::Policy(name.parse().unwrap())]);
+        assert!(ask(&rules, "user:a", Action::Decrypt, "k").is_ok());
+    }
 }

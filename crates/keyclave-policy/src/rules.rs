@@ -147,7 +147,7 @@ impl Slice {
     fn grant(&mut self, holder: &EntityUid, via: Option<&GroupName>, grant: &RoleGrant) -> Option<EntityUid> {
         let prefix = grant.prefix().cloned().unwrap_or_default();
         let resource = grant.role().takes_prefix().then(|| schema::prefix(&prefix));
-        // No policy has a space in its name, so no policy has this id.
+        // No role is called `policy`, as the ids of policies begin, and none has a space in its name.
         let id = PolicyId::new(format!("{grant} {holder}"));
         let rule = Rule::Grant { id, holder: holder.clone(), via: via.cloned(), grant: grant.clone() };
         self.rules.entry(resource).or_default().push(rule);
@@ -184,10 +184,8 @@ impl Slice {
             .filter_map(|uid| self.rules.get(&uid))
             .flatten()
             .collect();
-        let policies = set_of(&concerned);
-        let Some((request, entities)) = self.facts(question, action, resource, above) else {
-            return Verdict::failed(Vec::new());
-        };
+        let asked = set_of(&concerned).zip(self.facts(question, action, resource, above));
+        let Some((policies, (request, entities))) = asked else { return Verdict::failed(Vec::new()) };
         let response = Authorizer::new().is_authorized(&request, &policies, &entities);
         let name =
             |id: &PolicyId| concerned.iter().find(|rule| *rule.id() == *id).map(|rule| rule.deciding());
@@ -247,19 +245,17 @@ impl Rule {
     }
 }
 
-fn set_of(rules: &[&Rule]) -> PolicySet {
+/// None if one of them cannot be among the others: a set that misses a rule could permit what the rule forbids.
+fn set_of(rules: &[&Rule]) -> Option<PolicySet> {
     let grants = rules.iter().any(|rule| matches!(rule, Rule::Grant { .. }));
     let mut set = if grants { roles::templates() } else { PolicySet::new() };
     for rule in rules {
         match rule {
-            Rule::Policy(policy) => {
-                let added = set.add(policy.cedar().clone());
-                debug_assert!(added.is_ok(), "policies have different names, and none is a role's");
-            }
-            Rule::Grant { id, holder, grant, .. } => roles::link(&mut set, id, holder.clone(), grant),
+            Rule::Policy(policy) => set.add(policy.cedar().clone()).ok()?,
+            Rule::Grant { id, holder, grant, .. } => roles::link(&mut set, id, holder.clone(), grant)?,
         }
     }
-    set
+    Some(set)
 }
 
 /// The resource, and the prefixes that it lies under, nearest first.
@@ -269,7 +265,14 @@ fn resource_of(resource: &Resource<'_>) -> (EntityUid, Vec<EntityUid>) {
         Resource::Prefix(prefix) if prefix.as_str().is_empty() => {
             (schema::prefix(&KeyPrefix::default()), Vec::new())
         }
-        Resource::Prefix(prefix) => (schema::prefix(prefix), schema::above(prefix.as_str())),
+        Resource::Prefix(prefix) if prefix.as_str().ends_with('/') => {
+            (schema::prefix(prefix), schema::above(prefix.as_str()))
+        }
+        // It begins with the key of that very name, which lies beside the prefix and not under it.
+        Resource::Prefix(prefix) => {
+            let mut above = schema::above(prefix.as_str());
+            (above.remove(0), above)
+        }
         // Chosen keys are asked for one by one; as a whole they are no key.
         Resource::Chosen | Resource::Cluster => (schema::cluster(), Vec::new()),
     }

@@ -19,7 +19,7 @@ use crate::schema::{self, EntityProblem};
 pub const POLICY_BYTES_MAX: usize = 16 * 1024;
 /// Brackets of any kind inside each other. The parser recurses: some 144 abort a process, 36 in a debug build.
 pub const POLICY_NESTING_MAX: usize = 16;
-/// Operators, attribute steps and `if` in one policy. Chains of them recurse as well.
+/// Operators, attribute steps, conditions and `if` in one policy. Chains of them recurse as well.
 pub const POLICY_OPERATORS_MAX: usize = 64;
 
 /// Stack for the parser and the checker. It lies on the heap, and what is not used of it costs nothing.
@@ -30,6 +30,8 @@ const STACK_BYTES: usize = 64 * 1024 * 1024;
 pub struct Policy {
     name: PolicyName,
     cedar: Arc<cedar_policy::Policy>,
+    /// The same without its conditions, as a forbid; none if it has no conditions.
+    strictest: Option<Arc<cedar_policy::Policy>>,
     uses: Uses,
 }
 
@@ -68,7 +70,7 @@ pub enum PolicyError {
         max: usize,
     },
     /// Too many operators.
-    #[error("a policy has at most {max} operators, attribute steps and ifs")]
+    #[error("a policy has at most {max} operators, attribute steps, conditions and ifs")]
     Operators {
         /// The limit.
         max: usize,
@@ -117,13 +119,28 @@ impl Policy {
     /// The policy of a text that was checked when it was stored.
     pub fn read(name: &PolicyName, text: &str) -> Result<Self, PolicyError> {
         keeps_limits(text)?;
-        let id = Some(PolicyId::new(name.as_str()));
+        // Roles' templates are called by one word.
+        let id = PolicyId::new(format!("policy {name}"));
         stacker::grow(STACK_BYTES, || {
-            let cedar = cedar_policy::Policy::parse(id, text)
+            let cedar = cedar_policy::Policy::parse(Some(id.clone()), text)
                 .map_err(|errors| PolicyError::Syntax(Box::new(errors)))?;
             let uses = uses_of(&cedar);
-            Ok(Self { name: name.clone(), cedar: Arc::new(cedar), uses })
+            let strictest = cedar.has_non_scope_constraint().then(|| Arc::new(strictest(id, &cedar)));
+            Ok(Self { name: name.clone(), cedar: Arc::new(cedar), strictest, uses })
         })
+    }
+
+    /// The policy as it is to those against whom its conditions turn: it forbids whatever its head names. Also a permit
+    /// does, because conditions that cannot be evaluated deny.
+    #[must_use]
+    pub fn at_its_strictest(&self) -> Self {
+        match &self.strictest {
+            None => self.clone(),
+            Some(strictest) => {
+                let (name, cedar) = (self.name.clone(), strictest.clone());
+                Self { name, cedar, strictest: None, uses: Uses::default() }
+            }
+        }
     }
 
     /// Its name.
@@ -254,7 +271,8 @@ struct Scan {
 
 impl Scan {
     fn word(&mut self, word: &[u8]) {
-        if matches!(word, b"if" | b"in" | b"has" | b"like" | b"is") {
+        // Each condition is one more `&&`.
+        if matches!(word, b"if" | b"in" | b"has" | b"like" | b"is" | b"when" | b"unless") {
             self.operators += 1;
         }
     }
@@ -277,6 +295,20 @@ impl Scan {
             }
         }
     }
+}
+
+/// A forbid of what the policy's head names, without conditions; of everything if that cannot be told.
+fn strictest(id: PolicyId, policy: &cedar_policy::Policy) -> cedar_policy::Policy {
+    let head = policy.to_json().ok().and_then(|mut json| {
+        let fields = json.as_object_mut()?;
+        fields.insert("effect".to_owned(), "forbid".into());
+        fields.insert("conditions".to_owned(), serde_json::Value::Array(Vec::new()));
+        cedar_policy::Policy::from_json(Some(id.clone()), json).ok()
+    });
+    head.unwrap_or_else(|| {
+        let all = cedar_policy::Policy::parse(Some(id), "forbid(principal, action, resource);");
+        all.expect("a constant, and a test reads it")
+    })
 }
 
 /// Which parts of the circumstances a policy's conditions look at. What cannot be told counts as all of them.

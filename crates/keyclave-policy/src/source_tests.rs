@@ -107,6 +107,9 @@ fn limits_hold_before_the_parser_runs() {
         let text = when(&format!("{}true", chain.repeat(POLICY_OPERATORS_MAX + 1)));
         assert!(matches!(check(&text), Err(PolicyError::Operators { .. })), "{chain}");
     }
+    let conditions = " unless { false }".repeat(POLICY_OPERATORS_MAX + 1);
+    let text = format!("forbid(principal, action, resource){conditions};");
+    assert!(matches!(check(&text), Err(PolicyError::Operators { .. })));
     assert!(matches!(check(&" ".repeat(POLICY_BYTES_MAX + 1)), Err(PolicyError::Bytes { .. })));
     let twin = "forbid(principal, action, resource)\nwhen { context.mtlѕ };";
     assert!(matches!(check(twin), Err(PolicyError::Character { line: 2 })));
@@ -126,6 +129,22 @@ fn the_worst_within_the_limits_needs_no_large_stack_of_its_callers() {
     let checked =
         small.spawn(move || worst.iter().map(|text| check(text).is_ok()).collect::<Vec<_>>()).unwrap();
     assert_eq!(checked.join().unwrap(), [true; 4]);
+}
+
+#[test]
+fn at_its_strictest_a_policy_forbids_what_its_head_names() {
+    let strictest = |text: &str| Policy::read(&"p".parse().unwrap(), text).unwrap().at_its_strictest();
+    let unconditional = r#"permit(principal == User::"a", action, resource);"#;
+    assert!(!strictest(unconditional).forbids());
+    for effect in ["permit", "forbid"] {
+        let text = format!(
+            r#"{effect}(principal in Group::"g", action == Action::"tokens", resource) when {{ context.mtls }};"#
+        );
+        let policy = strictest(&text);
+        assert!(policy.forbids() && !policy.cedar().has_non_scope_constraint());
+        assert_eq!(policy.principal().unwrap().to_string(), r#"Group::"g""#);
+        assert_eq!(policy.uses(), Uses::default());
+    }
 }
 
 #[test]

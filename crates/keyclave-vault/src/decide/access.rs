@@ -151,7 +151,8 @@ pub(super) fn administrators_stay(draft: &mut Draft<'_>, change: Change) -> Resu
         Change::RemovePolicy(name) => after.remove_policy(&name),
         Change::EndToken(_) => {}
     }
-    let rules = after.rules().ok_or(Refusal::AccessHead)?;
+    // Conditions count against whoever is to stay: a time may come, or an address be lost, that makes them true.
+    let rules = after.rules_at_their_strictest().ok_or(Refusal::AccessHead)?;
     if !view.indexes().lasting(ended).any(|subject| administers(&rules, &after, subject)) {
         return Err(Refusal::LastAdministrator);
     }

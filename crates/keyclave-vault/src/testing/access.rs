@@ -116,11 +116,26 @@ fn the_last_administrator_cannot_be_undone_in_any_way() {
         forbid("forbid(principal, action in Action::\"operate\", resource);"),
         forbid("forbid(principal == User::\"root\", action == Action::\"policies\", resource);"),
         forbid("forbid(principal in Role::\"administrator\", action, resource) unless { context.mtls };"),
+        forbid("forbid(principal, action, resource) when { context has time && context.time > 1 };"),
+        forbid(
+            "forbid(principal, action, resource) when { context has source && context.source.isLoopback() };",
+        ),
+        forbid("permit(principal == User::\"root\", action, resource) when { context.batch * 2 > 1 };"),
     ] {
         assert_eq!(ledger.write(change.clone()).unwrap_err(), Refusal::LastAdministrator, "{change:?}");
     }
     another(&mut ledger, "d", &["administrator"]);
     ledger.write(WriteKind::RevokeToken { id }).unwrap();
+}
+
+#[test]
+fn conditions_may_limit_administrators_while_one_is_beyond_them() {
+    let mut ledger = Ledger::founded();
+    another(&mut ledger, "b", &["administrator"]);
+    let text = "forbid(principal == User::\"b\", action, resource) unless { context has source };".to_owned();
+    ledger.write(WriteKind::PutPolicy { name: "p".parse().unwrap(), text }).unwrap();
+    let refused = ledger.write(WriteKind::RemoveSubject { subject: user("root") }).unwrap_err();
+    assert_eq!(refused, Refusal::LastAdministrator);
 }
 
 #[test]

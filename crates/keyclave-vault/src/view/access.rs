@@ -114,7 +114,17 @@ impl AccessRecords {
 
     /// The rules; none if a policy does not read.
     pub(crate) fn rules(&self) -> Option<Rules> {
-        let policies: Option<Vec<Policy>> = self.policies.values().cloned().collect();
+        self.rules_of(Policy::clone)
+    }
+
+    /// The rules as they are to those against whom every condition turns.
+    pub(crate) fn rules_at_their_strictest(&self) -> Option<Rules> {
+        self.rules_of(Policy::at_its_strictest)
+    }
+
+    fn rules_of(&self, taken: impl Fn(&Policy) -> Policy) -> Option<Rules> {
+        let policies: Option<Vec<Policy>> =
+            self.policies.values().map(|policy| policy.as_ref().map(&taken)).collect();
         let subjects =
             self.subjects.iter().map(|(who, standing)| (who.clone(), (*standing.membership).clone()));
         let groups = self.groups.iter().map(|(name, roles)| (name.clone(), (**roles).clone()));
