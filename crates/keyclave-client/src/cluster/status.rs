@@ -37,6 +37,8 @@ pub struct ClusterStatus {
     pub clock_doubts: Vec<ClockDoubt>,
     /// Why the asked node has not yet rewritten its store to be rid of what was destroyed.
     pub rewriting_trouble: Option<String>,
+    /// Approvals by others that an act which cannot be taken back needs.
+    pub approvals_min: u32,
 }
 
 /// A clock that has jumped, and on which no quorum of clocks agrees.
@@ -117,6 +119,7 @@ impl TryFrom<v1::GetClusterStatusResponse> for ClusterStatus {
             admission: AdmissionPolicy::of(policy),
             clock_doubts: doubts,
             rewriting_trouble: Some(response.rewriting_trouble).filter(|trouble| !trouble.is_empty()),
+            approvals_min: response.approvals_min,
         })
     }
 }

@@ -78,12 +78,13 @@ impl<H: Host> ClusterService for Api<H> {
         request: Request<v1::GetClusterStatusRequest>,
     ) -> Result<Response<v1::GetClusterStatusResponse>, Status> {
         let (caller, _) = take(request)?;
-        let rejoin = |view: &View, _: &Permit| view.rejoin_rules();
-        let (rejoin, position) =
-            self.pipeline.ask(&caller, Action::ClusterStatus, "GetClusterStatus", rejoin).await?;
+        // Without its record nothing that needs approvals is permitted, however many there are.
+        let rules = |view: &View, _: &Permit| (view.rejoin_rules(), view.approvals_min().unwrap_or(u32::MAX));
+        let ((rejoin, approvals_min), position) =
+            self.pipeline.ask(&caller, Action::ClusterStatus, "GetClusterStatus", rules).await?;
         let member = self.pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
         let time = member.judged_time().map_err(Failure::into_status)?;
-        Ok(Response::new(cluster_status(&member, position, time, rejoin)))
+        Ok(Response::new(cluster_status(&member, position, time, rejoin, approvals_min)))
     }
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
@@ -390,6 +391,7 @@ fn cluster_status<H: Host>(
     position: Position,
     time: Now,
     rejoin: Option<RejoinRules>,
+    approvals_min: u32,
 ) -> v1::GetClusterStatusResponse {
     let doubts = member.time_doubts().into_iter();
     let clock = match time {
@@ -432,5 +434,6 @@ fn cluster_status<H: Host>(
             })
             .collect(),
         rewriting_trouble: member.rewriting_trouble().unwrap_or_default(),
+        approvals_min,
     }
 }

@@ -11,6 +11,7 @@ use keyclave_types::seal::SealRecord;
 use keyclave_types::time::UnixMillis;
 
 use crate::records::RecordName;
+use crate::records::access::AccessFloor;
 use crate::records::cluster::{
     Admission, AuditAnchor, CA_KEY_FORMAT, CaRecord, ClusterTime, NodeRecord, RejoinRules, RestartKey,
     RewritingOrder, Rewritten, SEGMENT_KEY_FORMAT,
@@ -74,6 +75,12 @@ impl View {
     /// The process of this node that somebody vouched for.
     pub fn admission(&self, node: NodeId) -> Option<&Admission> {
         self.body(&RecordName::Admission(node))
+    }
+
+    /// Approvals by others that an act which cannot be taken back needs; none if that is not on record, and then no such
+    /// act is permitted.
+    pub fn approvals_min(&self) -> Option<u32> {
+        self.body::<AccessFloor>(&RecordName::AccessFloor).map(|floor| floor.approvals_min)
     }
 
     /// How nodes come back.

@@ -53,6 +53,7 @@ fn text(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<&str>
         lines.push(("leader", format!("{leader} in term {}", cluster.term)));
         lines.push(("time", format!("{} ({})", cluster.time, clock(cluster.clock))));
         lines.push(("admission", admission(cluster.admission).to_owned()));
+        lines.push(("approvals", approvals(cluster.approvals_min)));
     }
     if let Some(threshold) = seal.threshold {
         lines.push(("shares", format!("{} of {} unseal", threshold.needed(), threshold.shares())));
@@ -179,6 +180,7 @@ fn object(seal: &SealStatus, cluster: Option<&ClusterStatus>, hidden: Option<&st
         "clock": cluster.map(|cluster| clock(cluster.clock)),
         "clock_doubts": cluster.map(|cluster| cluster.clock_doubts.iter().map(doubt_json).collect::<Vec<_>>()),
         "admission": cluster.map(|cluster| admission(cluster.admission)),
+        "approvals_min": cluster.map(|cluster| cluster.approvals_min),
         "threshold": seal.threshold.map(|threshold| threshold.needed()),
         "shares": seal.threshold.map(|threshold| threshold.shares()),
         "position": seal.position.map(|position| position.to_string()),
@@ -258,6 +260,13 @@ fn clock(clock: ClockState) -> &'static str {
     }
 }
 
+fn approvals(needed: u32) -> String {
+    match needed {
+        0 => "none needed: one person who may destroy a version can do so alone".to_owned(),
+        needed => format!("{needed} by others before what cannot be taken back"),
+    }
+}
+
 fn admission(policy: AdmissionPolicy) -> &'static str {
     match policy {
         AdmissionPolicy::Strict => "strict",
@@ -323,6 +332,7 @@ pub(super) mod tests {
             server_version: "0.1.0".to_owned(),
             admission: AdmissionPolicy::Strict,
             rewriting_trouble: None,
+            approvals_min: 0,
             clock_doubts: vec![ClockDoubt { node: NodeId::new(2).unwrap(), since: UnixMillis(0), ahead_ms }],
         };
         let seal = status(&[SealState::Unsealed]);
