@@ -20,7 +20,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use support::raw::{call, channel};
-use support::{Server, give_shares, within};
+use support::{Server, give_shares, subject, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -94,7 +94,9 @@ async fn a_node_says_in_every_state_how_it_is_and_its_metrics_only_to_who_has_a_
         let refused = get(&server, &cluster, "/metrics", wrong).await;
         assert!(refused.starts_with("HTTP/1.1 401 ") && !refused.contains("keyclave_"), "{refused}");
     }
-    let token = admin.create_token(&"scraper".parse().unwrap(), None).await.unwrap().value;
+    // Metrics name nobody and no key: any credential will do.
+    let scraper = subject(&admin, "service:scraper", &[]).await;
+    let token = admin.create_token(&scraper, None).await.unwrap().value;
     let metrics = get(&server, &cluster, "/metrics", Some(&token.text)).await;
     for line in [
         "keyclave_unsealed 1",

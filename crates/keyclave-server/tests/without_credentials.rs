@@ -12,7 +12,7 @@ use keyclave_proto::status::Details;
 use keyclave_types::access::Subject;
 use keyclave_types::request::SubjectDescription;
 use support::raw::{call, channel};
-use support::{cluster, within};
+use support::{cluster, subject, within};
 use tonic::Code;
 
 /// What may be answered without a credential: their bodies say nothing, or are the credential.
@@ -131,15 +131,6 @@ async fn a_service_uses_its_keys_and_nothing_else() {
     assert!(service.encrypt(&key, None, b"x", b"").await.is_err());
     let found = admin.search_audit(Default::default()).await.unwrap().value;
     assert!(found.records.iter().any(|record| record.body_json.contains("\"Encrypt\"")), "{found:?}");
-}
-
-/// Puts a subject with these roles.
-async fn subject(admin: &keyclave_client::Client, name: &str, roles: &[&str]) -> Subject {
-    let subject: Subject = name.parse().unwrap();
-    let roles = roles.iter().map(|role| role.parse().unwrap()).collect();
-    let put = SubjectDescription { subject: subject.clone(), roles, groups: BTreeSet::new() };
-    admin.put_subject(&put).await.unwrap();
-    subject
 }
 
 /// What a subject would make of itself if it could.

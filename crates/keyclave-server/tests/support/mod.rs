@@ -4,6 +4,7 @@
 
 pub(crate) mod raw;
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +19,9 @@ use keyclave_node::joining::JoinAsk;
 use keyclave_server::config::File;
 use keyclave_server::joiner::{JoinFailure, JoinReply, Joiner};
 use keyclave_server::run::{RunError, Stopped, run};
+use keyclave_types::access::Subject;
 use keyclave_types::member::HostPort;
+use keyclave_types::request::SubjectDescription;
 use keyclave_types::seal::Threshold;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -188,6 +191,15 @@ pub(crate) async fn cluster(root: &std::path::Path, more: usize) -> (Vec<Server>
     }
     until_voters(&admin, servers.len()).await;
     (servers, founded)
+}
+
+/// Puts a subject with these roles.
+pub(crate) async fn subject(admin: &Client, name: &str, roles: &[&str]) -> Subject {
+    let subject: Subject = name.parse().unwrap();
+    let roles = roles.iter().map(|role| role.parse().unwrap()).collect();
+    let put = SubjectDescription { subject: subject.clone(), roles, groups: BTreeSet::new() };
+    admin.put_subject(&put).await.unwrap();
+    subject
 }
 
 /// A joined node counts once it has caught up.
