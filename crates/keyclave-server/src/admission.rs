@@ -301,7 +301,9 @@ fn action(rpc: &'static Rpc) -> Action {
         "PutSubject" | "RemoveSubject" | "PutGroup" | "RemoveGroup" => Action::ChangeIdentities,
         "RevokeCredentials" => Action::RevokeToken,
         "PutPolicy" | "RemovePolicy" => Action::ChangePolicies,
-        "ListSubjects" | "ListGroups" | "ListPolicies" | "GetPolicy" | "Explain" | "WhoCan" => Action::ReadAccess,
+        "ListSubjects" | "ListGroups" | "ListPolicies" | "GetPolicy" | "Explain" | "WhoCan" => {
+            Action::ReadAccess
+        }
         "DestroyKeyVersion" => Action::DestroyKeyVersion,
         "GetSealStatus" => Action::SealStatus,
         "SubmitShare" | "ResetCeremony" => Action::SubmitShare,

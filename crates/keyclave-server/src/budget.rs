@@ -12,9 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use keyclave_policy::Principal;
-use keyclave_types::access::Subject;
 use keyclave_proto::reason::Reason;
 use keyclave_proto::status::status;
+use keyclave_types::access::Subject;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tonic::Status;
@@ -351,8 +351,11 @@ mod tests {
     #[tokio::test]
     async fn one_party_leaves_room_for_another_however_many_calls_it_has() {
         let budget = Budget::new(LIMITS);
-        let begin =
-            |n, name: &str| budget.begin(source(n), Some(Party::Subject(format!("service:{name}").parse().unwrap())), None).unwrap();
+        let begin = |n, name: &str| {
+            budget
+                .begin(source(n), Some(Party::Subject(format!("service:{name}").parse().unwrap())), None)
+                .unwrap()
+        };
         let (one, two, other) = (begin(1, "a"), begin(2, "a"), begin(3, "b"));
         receive(&one, 100, Sent { left: 60, ends: true }).await.unwrap();
         let refused = receive(&two, 100, Sent { left: 20, ends: true }).await.unwrap_err();
