@@ -116,22 +116,6 @@ fn limits_hold_before_the_parser_runs() {
 }
 
 #[test]
-fn the_worst_within_the_limits_needs_no_large_stack_of_its_callers() {
-    let inside = POLICY_NESTING_MAX - 1;
-    let when = |condition: String| format!(r#"forbid(principal, action, resource) when {{ {condition} }};"#);
-    let worst = [
-        when(format!("{}context.mtls{}", "(".repeat(inside), ")".repeat(inside))),
-        when(format!("{}context.mtls{}", "!(".repeat(inside), ")".repeat(inside))),
-        when(format!("{}context.mtls", "if context.bound then true else ".repeat(30))),
-        when(vec!["context.mtls"; 30].join(" && ")),
-    ];
-    let small = std::thread::Builder::new().stack_size(256 * 1024);
-    let checked =
-        small.spawn(move || worst.iter().map(|text| check(text).is_ok()).collect::<Vec<_>>()).unwrap();
-    assert_eq!(checked.join().unwrap(), [true; 4]);
-}
-
-#[test]
 fn at_its_strictest_a_policy_forbids_what_its_head_names() {
     let strictest = |text: &str| Policy::read(&"p".parse().unwrap(), text).unwrap().at_its_strictest();
     let unconditional = r#"permit(principal == User::"a", action, resource);"#;
