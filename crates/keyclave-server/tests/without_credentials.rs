@@ -54,6 +54,12 @@ async fn no_rpc_answers_without_a_valid_credential_but_those_that_must() {
     flipped.pop();
     flipped.push(other);
     let long = "k".repeat(9 * 1024);
+    // An id is in lists and in the trail; it is no secret, and no credential: alone, spelled, or before another secret.
+    let (id, secret) = founded.root_token.split_at("kclo_".len() + 17);
+    let spelled = keyclave_crypto::token::Token::parse(&founded.root_token).unwrap().id;
+    let spelled: String = spelled.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    let swapped = format!("{id}{}", other_cluster.root_token.split_at(id.len()).1);
+    assert_ne!(swapped.split_at(id.len()).1, secret);
     let credentials = [
         None,
         Some(""),
@@ -63,6 +69,9 @@ async fn no_rpc_answers_without_a_valid_credential_but_those_that_must() {
         Some(ended.text.as_str()),
         Some(over.text.as_str()),
         Some(other_cluster.root_token.as_str()),
+        Some(id),
+        Some(spelled.as_str()),
+        Some(swapped.as_str()),
     ];
     let mut walked = 0;
     for rpc in keyclave_proto::client_rpcs() {

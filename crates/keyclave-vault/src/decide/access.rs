@@ -15,12 +15,13 @@ use crate::records::access::{GroupRecord, PolicyRecord, SubjectRecord};
 use crate::refusal::Refusal;
 use crate::view::{AccessRecords, head_of};
 
-/// Subjects of one cluster.
-const SUBJECTS_MAX: usize = 100_000;
+/// Subjects of one cluster. Every node makes the rules of all of them anew whenever one changes, and `who-can` asks for
+/// each.
+const SUBJECTS_MAX: usize = 10_000;
 /// Groups of one cluster.
 const GROUPS_MAX: usize = 10_000;
 /// Policies of one cluster.
-const POLICIES_MAX: usize = 20_000;
+const POLICIES_MAX: usize = 10_000;
 
 pub(super) fn put_subject(
     draft: &mut Draft<'_>,

@@ -2,7 +2,7 @@
 
 use keyclave_crypto::token::{Token, TokenKind};
 use keyclave_types::access::{GroupName, PolicyName};
-use keyclave_types::request::{Read, TokenId, WriteKind};
+use keyclave_types::request::{Decrypt, Read, TokenId, WriteKind};
 
 use keyclave_types::ids::PlainKind;
 use keyclave_types::key::KeyRules;
@@ -227,6 +227,16 @@ fn a_ciphertext_that_chooses_a_forbidden_key_is_answered_like_one_of_no_key() {
     let mut unknown = foreign.clone();
     unknown[5] ^= 1;
     assert_eq!(items(&mut ledger, &unknown), Err(Refusal::Undecryptable));
+    // Among others, each is answered for itself.
+    let item = |ciphertext: &[u8]| decryption(None, ciphertext).items.remove(0);
+    let batch = Decrypt { name: None, items: vec![item(&own), item(&foreign), item(&unknown), item(&own)] };
+    let Outcome::Answer(ReadAnswer::Decrypted(items)) = ledger.read_as(&s, &Read::Decrypt(batch)).outcome
+    else {
+        panic!("refused as a whole")
+    };
+    let opened: Vec<_> = items.into_iter().map(|item| item.map(|_| ())).collect();
+    let no = Err(Refusal::Undecryptable);
+    assert_eq!(opened, [Ok(()), no, no, Ok(())]);
 }
 
 #[test]
