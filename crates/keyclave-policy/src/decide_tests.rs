@@ -233,6 +233,29 @@ fn a_forbid_that_cannot_be_evaluated_denies() {
 }
 
 #[test]
+fn a_stored_policy_that_overflows_denies_whatever_it_would_have_said() {
+    // The checker has nothing against it: what overflows depends on the request.
+    let sum = "context.batch + 9223372036854775807 > 0";
+    for effect in ["permit", "forbid"] {
+        let text = format!(
+            r#"{effect}(principal, action == Action::"encrypt", resource in Prefix::"app/") when {{ {sum} }};"#
+        );
+        let rules = rules(&[("user:a", "administrator")], &[], &[("sum", &text)]);
+        let with = |batch_items| Circumstances { batch_items, ..Circumstances::default() };
+        for _ in 0..2 {
+            let denied = ask_so(&rules, "user:a", Action::Encrypt, "app/k", &with(1)).unwrap_err();
+            assert_eq!(denied.denied.missing, Missing::Evaluation);
+            assert_eq!(denied.by, [Deciding::Policy("sum".parse().unwrap())]);
+            // Without the overflow it says what it says, and it says nothing of anything else.
+            let fits = ask_so(&rules, "user:a", Action::Encrypt, "app/k", &with(0));
+            assert_eq!(fits.is_ok(), effect == "permit");
+            assert!(ask_so(&rules, "user:a", Action::Encrypt, "app2/k", &with(1)).is_ok());
+            assert!(ask_so(&rules, "user:a", Action::Decrypt, "app/k", &with(1)).is_ok());
+        }
+    }
+}
+
+#[test]
 fn a_kept_verdict_answers_only_its_own_question() {
     let mtls = r#"permit(principal == user::"a", action in Action::"use", resource) when { context.mtls };"#;
     let timed = r#"permit(principal == User::"t", action in Action::"use", resource)

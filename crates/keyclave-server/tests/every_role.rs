@@ -172,3 +172,54 @@ async fn every_rpc_denies_whom_the_table_says_and_nobody_else() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_outside_the_grammar_is_refused_before_anybody_is_asked_for_rights() {
+    let root = tempfile::tempdir().unwrap();
+    let (servers, founded) = cluster(root.path(), 0).await;
+    let channel = channel(&format!("https://{}", servers[0].clients), &founded.ca_pem).await;
+    let admin = servers[0].client(&founded, Some(&founded.root_token));
+    let nobody = subject(&admin, "user:nobody", &[]).await;
+    let nobody = admin.create_token(&nobody, None).await.unwrap().value.text;
+    let position = admin.list_members().await.unwrap().position;
+    let id = RequestId::at(position.index, [1; 8]).as_bytes().to_vec();
+    for name in
+        ["app/../k", "app//k", "app/%2fk", "app/\u{200b}k", "caf\u{e9}", "cafe\u{301}", "App/k", "", "$meta"]
+    {
+        let (name, request_id, floor) = (name.to_owned(), id.clone(), None);
+        let calls: [(&'static str, Vec<u8>); 5] = [
+            ("/keyclave.v1.KeyService/GetKey", v1::GetKeyRequest { name: name.clone(), floor }.to_wire()),
+            (
+                "/keyclave.v1.CryptoService/Encrypt",
+                v1::EncryptRequest { key_name: name.clone(), ..Default::default() }.to_wire(),
+            ),
+            (
+                "/keyclave.v1.KeyService/RotateKey",
+                v1::RotateKeyRequest { name: name.clone(), request_id: request_id.clone(), floor }.to_wire(),
+            ),
+            (
+                "/keyclave.v1.AccessService/RemoveGroup",
+                v1::RemoveGroupRequest { name: name.clone(), request_id: request_id.clone(), floor }
+                    .to_wire(),
+            ),
+            (
+                "/keyclave.v1.AccessService/RemoveSubject",
+                v1::RemoveSubjectRequest { subject: format!("user:{name}"), request_id, floor }.to_wire(),
+            ),
+        ];
+        for (path, message) in calls {
+            let status = call(channel.clone(), path, Some(&nobody), message).await.unwrap_err();
+            assert_eq!(Details::of(&status).reason, "INVALID_FIELD", "{path} {name:?}: {status:?}");
+        }
+    }
+    // The names of what every cluster has are names like others: they give nothing.
+    for name in ["root", "administrator", "cluster"] {
+        let message = v1::GetKeyRequest { name: name.to_owned(), floor: None }.to_wire();
+        let status = call(channel.clone(), "/keyclave.v1.KeyService/GetKey", Some(&nobody), message).await;
+        assert_eq!(Details::of(&status.unwrap_err()).reason, "DENIED", "{name}");
+        let service = subject(&admin, &format!("service:{name}"), &[]).await;
+        let token = admin.create_token(&service, None).await.unwrap().value.text;
+        let client = servers[0].client(&founded, Some(&token));
+        assert!(client.list_members().await.is_err(), "{name}");
+    }
+}

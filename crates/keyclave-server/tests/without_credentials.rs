@@ -139,7 +139,14 @@ async fn a_service_uses_its_keys_and_nothing_else() {
     admin.revoke_token(token.id).await.unwrap();
     assert!(service.encrypt(&key, None, b"x", b"").await.is_err());
     let found = admin.search_audit(Default::default()).await.unwrap().value;
-    assert!(found.records.iter().any(|record| record.body_json.contains("\"Encrypt\"")), "{found:?}");
+    let of_encrypt = |what: &str| {
+        let mut records = found.records.iter().map(|record| &record.body_json);
+        assert!(records.any(|body| body.contains("\"Encrypt\"") && body.contains(what)), "{what}: {found:?}");
+    };
+    // Why is for the trail, and was not for the caller.
+    for decided_by in ["\"role application@app/\"", "\"policy stop\""] {
+        of_encrypt(decided_by);
+    }
 }
 
 /// What a subject would make of itself if it could.
