@@ -11,6 +11,7 @@
 pub mod access;
 pub mod ciphertext;
 pub mod envelope;
+pub mod identity;
 pub mod ids;
 pub mod key;
 pub mod limits;
