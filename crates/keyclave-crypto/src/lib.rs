@@ -15,11 +15,17 @@
 pub mod aead;
 mod base32;
 pub mod base62;
+pub mod certificate;
+mod der;
 pub mod entropy;
 mod field;
 pub mod hash;
 pub mod hkdf;
 pub mod hpke;
+mod json;
+pub mod jwk;
+pub mod jws;
+pub mod jwt;
 pub mod labels;
 pub mod mac;
 mod memory;
