@@ -15,6 +15,7 @@ use crate::header::Header;
 use crate::line::LineMaker;
 use crate::record::{Head, Receipt, RecordDraft};
 use crate::segment_key::{BodyKey, SegmentKey, SegmentKeyId};
+use crate::tree::{TrailTree, leaf};
 
 /// Bytes of lines after which a group is closed.
 pub(crate) const GROUP_BYTES_MAX: usize = 256 * 1024;
@@ -32,6 +33,8 @@ pub(crate) struct Appender<F: TrailFiles> {
     pub(crate) segment: OpenSegment<F::File>,
     pub(crate) link: Link,
     pub(crate) head: Head,
+    /// The tree over its records; none in a segment that has none.
+    pub(crate) tree: Option<TrailTree>,
     pub(crate) keys: Keys,
     lines: Vec<u8>,
 }
@@ -116,8 +119,9 @@ impl<F: TrailFiles> Appender<F> {
         segment: OpenSegment<F::File>,
         link: Link,
         head: Head,
+        tree: Option<TrailTree>,
     ) -> Self {
-        Self { files, maker, segment, link, head, keys: Keys::default(), lines: Vec::new() }
+        Self { files, maker, segment, link, head, tree, keys: Keys::default(), lines: Vec::new() }
     }
 
     /// Records the first of `drafts`, as many as fit one group, and returns a receipt for each once they are durable.
@@ -130,8 +134,10 @@ impl<F: TrailFiles> Appender<F> {
         let Some(first) = drafts.peek() else { return Ok(Vec::new()) };
         self.roll_if_due(first.time)?;
         let (mut link, mut head, mut receipts) = (self.link, self.head, Vec::new());
+        let mut tree = self.tree.clone();
         self.lines.clear();
         for draft in drafts {
+            let start = self.lines.len();
             link = self.maker.append(
                 draft,
                 self.segment.header.segment,
@@ -139,6 +145,10 @@ impl<F: TrailFiles> Appender<F> {
                 self.keys.current.as_ref(),
                 &mut self.lines,
             );
+            if let Some(growing) = &mut tree {
+                let line = self.lines.get(start..).unwrap_or_default();
+                growing.tree.push(leaf(line.strip_suffix(b"\n").unwrap_or(line)));
+            }
             head = Head { sequence: link.sequence, hash: link.hash };
             receipts.push(Receipt { node: self.maker.node, sequence: link.sequence, hash: link.hash });
             if self.lines.len() >= GROUP_BYTES_MAX {
@@ -146,7 +156,7 @@ impl<F: TrailFiles> Appender<F> {
             }
         }
         self.write()?;
-        (self.link, self.head) = (link, head);
+        (self.link, self.head, self.tree) = (link, head, tree);
         Ok(receipts)
     }
 
@@ -217,13 +227,16 @@ impl<F: TrailFiles> Appender<F> {
         }
         let spare = self.keys.spare.as_ref().map(|key| BodyKey::new(key.id, &key.secret));
         let key: Option<SegmentKeyId> = spare.as_ref().or(self.keys.current.as_ref()).map(|key| key.id);
+        let segment = self.segment.header.segment.next();
+        let tree = self.tree.clone().unwrap_or_else(|| TrailTree::beginning(segment));
         let header = Header {
             cluster: self.maker.cluster,
             node: self.maker.node,
-            segment: self.segment.header.segment.next(),
+            segment,
             continues: self.link,
             created: now,
             key,
+            tree: Some(tree.clone()),
         };
         let (opened, hash) =
             OpenSegment::create(&self.files, header).map_err(|error| match is_full(&error) {
@@ -231,17 +244,20 @@ impl<F: TrailFiles> Appender<F> {
                 false => GroupError::Stop(StopCause::Write(DiskFault::from(&error))),
             })?;
         let mut closed = std::mem::replace(&mut self.segment, opened);
-        self.link.hash = hash;
+        (self.link.hash, self.tree) = (hash, Some(tree));
         if let Some(spare) = spare {
             self.keys = Keys { current: Some(spare), spare: None };
         }
         closed.give_back().map_err(GroupError::Stop)
     }
 
-    /// A segment ends when a key waits for bodies that would be plain, or when it is large or old. It goes on for
+    /// A segment ends when it is of a format without a tree, when a key waits for bodies that would be plain, or when it is large or old. It goes on for
     /// twice its size and age under its own key where the node has not brought a fresh one yet.
     fn due(&self, now: UnixMillis) -> bool {
         let age_ms = now.since(self.segment.header.created);
+        if self.tree.is_none() {
+            return true;
+        }
         match (&self.keys.current, &self.keys.spare) {
             (None, Some(_)) => true,
             (Some(_), Some(_)) | (None, None) => self.segment.end >= SEGMENT_BYTES || age_ms >= SEGMENT_MS,

@@ -18,19 +18,22 @@ use crate::finding::{FINDINGS_MAX, Finding, FindingKind};
 use crate::header::Header;
 use crate::line::Line;
 use crate::record::Head;
+use crate::tree::{TrailTree, leaf};
 
 const SECTOR_BYTES: u64 = 512;
 /// A group closes after the line that fills it.
 const TORN_BYTES_MAX: usize = GROUP_BYTES_MAX + LINE_BYTES_MAX;
 
 /// What a segment should be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Expected {
     pub(crate) segment: SegmentNumber,
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) node: Option<NodeId>,
     /// What its header should continue; none if nothing is known.
     pub(crate) continues: Option<Link>,
+    /// How the tree stands that it should continue, if it continues one; none if nothing is known.
+    pub(crate) tree: Option<TrailTree>,
     /// Whether it is the last one, whose end may be torn.
     pub(crate) last: bool,
 }
@@ -43,6 +46,8 @@ pub(crate) struct Checked {
     pub(crate) link: Option<Link>,
     /// The last good record, if there is one.
     pub(crate) head: Option<Head>,
+    /// The tree over the records; none once it cannot be told.
+    pub(crate) tree: Option<TrailTree>,
     pub(crate) records: u64,
     /// Where good lines end, in bytes.
     pub(crate) end: u64,
@@ -58,6 +63,10 @@ pub(crate) struct Visit<'a> {
     pub(crate) line: Line<'a>,
     pub(crate) previous: &'a [u8; 32],
     pub(crate) hash: [u8; 32],
+    /// The whole line without its newline.
+    pub(crate) whole: &'a [u8],
+    /// The tree with this record in it.
+    pub(crate) tree: Option<&'a TrailTree>,
 }
 
 /// What a visitor says about a record.
@@ -75,7 +84,7 @@ pub(crate) fn check<R: Read>(
     visit: &mut dyn FnMut(&Visit<'_>) -> Seen,
 ) -> io::Result<Checked> {
     let mut lines = Lines::new(reader);
-    let mut walk = Walk::new(*expected);
+    let mut walk = Walk::new(expected.clone());
     while let Some(ending) = lines.next()? {
         walk.line(&lines.line, ending, visit);
         if walk.enough {
@@ -145,6 +154,7 @@ struct Suspect {
     findings_before: usize,
     link_before: Option<Link>,
     head_before: Option<Head>,
+    tree_before: Option<TrailTree>,
     records_before: u64,
 }
 
@@ -154,6 +164,7 @@ impl Walk {
             header: None,
             link: None,
             head: None,
+            tree: None,
             records: 0,
             end: 0,
             torn: None,
@@ -196,9 +207,25 @@ impl Walk {
         }
         if self.expected.continues.is_some_and(|link| link != header.continues) {
             self.find(0, FindingKind::HeaderUnlinked);
+        } else {
+            self.tree_goes_on(&header);
         }
+        self.checked.tree.clone_from(&header.tree);
         (self.sequence, self.hash) = (Some(header.continues.sequence), Some(stated));
         self.checked.header = Some(header);
+    }
+
+    /// A header that names the tree before it must have it as that segment ended; one that begins a tree has none.
+    fn tree_goes_on(&mut self, header: &Header) {
+        let Some(stated) = &header.tree else { return };
+        let right = match &self.expected.tree {
+            _ if stated.begins == header.segment => stated.tree.leaves() == 0,
+            Some(known) => stated == known,
+            None => stated.begins < header.segment,
+        };
+        if !right {
+            self.find(0, FindingKind::TreeUnlinked);
+        }
     }
 
     /// Checks one record's line. What follows a bad one is checked against what the bad one states, so that one
@@ -212,6 +239,7 @@ impl Walk {
         let due = self.sequence.map(|last| last.saturating_add(1));
         let split = line.strip_suffix(b"\n").filter(|_| ending == Ending::Newline).and_then(chain::split);
         let previous = std::mem::replace(&mut self.hash, split.map(|(_, stated)| stated));
+        let whole = line.strip_suffix(b"\n").unwrap_or(line);
         let read = split.and_then(|(hashed, stated)| Some((hashed, stated, Line::parse(hashed)?)));
         let Some((hashed, stated, line)) = read else {
             self.sequence = due;
@@ -221,15 +249,19 @@ impl Walk {
         if let Some(due) = due.filter(|due| *due != line.sequence) {
             return Some((FindingKind::OutOfOrder { found: line.sequence }, due));
         }
-        let foreign = self.checked.header.is_some_and(|header| header.node != line.node);
+        let foreign = self.checked.header.as_ref().is_some_and(|header| header.node != line.node);
         let changed = |previous| chain::hash(Domain::Record, previous, hashed) != stated;
         if foreign || previous.as_ref().is_some_and(changed) {
             return Some((FindingKind::Changed, line.sequence));
         }
         self.checked.records += 1;
         self.checked.head = Some(Head { sequence: line.sequence, hash: stated });
+        if let Some(growing) = &mut self.checked.tree {
+            growing.tree.push(leaf(whole));
+        }
         if let (Some(header), Some(previous)) = (&self.checked.header, &previous) {
-            match visit(&Visit { header, line, previous, hash: stated }) {
+            let tree = self.checked.tree.as_ref();
+            match visit(&Visit { header, line, previous, hash: stated, whole, tree }) {
                 Seen::Good => {}
                 Seen::Wrong(kind) => self.find(line.sequence, kind),
                 Seen::Enough => self.enough = true,
@@ -249,6 +281,7 @@ impl Walk {
             findings_before: self.checked.findings.len(),
             link_before: None,
             head_before: self.checked.head,
+            tree_before: self.checked.tree.take(),
             records_before: self.checked.records,
         };
         suspect.link_before = self.link_before_this();
@@ -258,7 +291,7 @@ impl Walk {
 
     /// The chain before the first bad line: the last good record, or else the header.
     fn link_before_this(&self) -> Option<Link> {
-        match (self.checked.head, self.checked.header) {
+        match (self.checked.head, &self.checked.header) {
             (Some(head), _) => Some(Link { sequence: head.sequence, hash: head.hash }),
             (None, Some(header)) => Some(Link { sequence: header.continues.sequence, hash: header.line().1 }),
             (None, None) => None,
@@ -285,6 +318,7 @@ impl Walk {
             checked.findings.truncate(suspect.findings_before);
             checked.link = suspect.link_before;
             checked.head = suspect.head_before;
+            checked.tree = suspect.tree_before;
             checked.records = suspect.records_before;
             checked.torn = torn;
         }

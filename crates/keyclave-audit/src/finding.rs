@@ -58,6 +58,13 @@ pub enum Note {
         /// How many bodies.
         bodies: u64,
     },
+    /// What is known of records that were removed by an act on record cannot be compared.
+    AnchorsBefore {
+        /// The first segment that is there.
+        segment: SegmentNumber,
+        /// How many anchors are of what stood before it.
+        anchors: u64,
+    },
 }
 
 /// A sign of tampering or decay.
@@ -89,6 +96,8 @@ pub enum FindingKind {
     HeaderForeign,
     /// The header does not continue the segment before.
     HeaderUnlinked,
+    /// The header's tree is not the one that the segment before ended with.
+    TreeUnlinked,
     /// The line is no record that this version reads.
     Unreadable,
     /// The line's bytes do not continue the chain with the hash that they state: this record or the one before
@@ -103,6 +112,16 @@ pub enum FindingKind {
     BodyForeign,
     /// The trail ends before a record that is known to have been durable.
     CutBelowAnchor,
+    /// A tree that begins with this segment is known to have held so many records, and does not.
+    TreeCut {
+        /// How many.
+        leaves: u64,
+    },
+    /// The tree up to this record is known to have had another root: a record before it was changed.
+    RootDiffers {
+        /// The root that it is known to have had.
+        expected: [u8; 32],
+    },
     /// This record is known to have had another hash.
     AnchorDiffers {
         /// The hash that it is known to have had.
@@ -118,6 +137,9 @@ impl fmt::Display for Note {
             }
             Self::KeyUnknown { segment, key, bodies } => {
                 write!(f, "segment {segment}: {bodies} bodies stay closed, key {key} is not known")
+            }
+            Self::AnchorsBefore { segment, anchors } => {
+                write!(f, "segment {segment}: {anchors} anchors are of records before it, which were removed")
             }
         }
     }
@@ -143,6 +165,7 @@ impl fmt::Display for FindingKind {
             Self::HeaderChanged => f.write_str("its header was changed"),
             Self::HeaderForeign => f.write_str("its header is of another cluster, node or segment"),
             Self::HeaderUnlinked => f.write_str("it does not continue the segment before"),
+            Self::TreeUnlinked => f.write_str("its tree is not the one of the segment before"),
             Self::Unreadable => f.write_str("no record stands there"),
             Self::Changed => f.write_str("it, or what stood before it, was changed"),
             Self::OutOfOrder { found } => {
@@ -151,6 +174,12 @@ impl fmt::Display for FindingKind {
             Self::BodyForeign => f.write_str("its body was sealed for another place or history"),
             Self::CutBelowAnchor => {
                 f.write_str("the trail ends before it, though it is known to have been durable")
+            }
+            Self::TreeCut { leaves } => {
+                write!(f, "the tree that begins there is known to have held {leaves} records, and does not")
+            }
+            Self::RootDiffers { expected } => {
+                write!(f, "the tree up to it is known to have had the root {}", HEXLOWER.encode(expected))
             }
             Self::AnchorDiffers { expected } => {
                 write!(f, "it is known to have had the hash {}", HEXLOWER.encode(expected))

@@ -1,7 +1,9 @@
 //! The first line of a segment: whose trail it is of, what it continues, and the key of its bodies.
 //!
-//! `{"format":1,"cluster":"…","node":1,"segment":1,"first":1,"previous":"…","created":0,"key":"…","hash":"…"}`;
-//! `key` is null where the segment has none. The header is a link of the chain like any record.
+//! `{"format":2,"cluster":"…","node":1,"segment":1,"first":1,"previous":"…","created":0,"key":"…","tree":1,"leaves":0,
+//! "subtrees":"…","hash":"…"}`; `key` is null where the segment has none. `tree` is the segment with which the Merkle tree
+//! over the records began, `leaves` how many it held before this segment, `subtrees` the roots of its complete subtrees
+//! then, the largest first. Format 1 ends with `key`. The header is a link of the chain like any record.
 
 use keyclave_types::ids::{ClusterId, NodeId};
 use keyclave_types::time::UnixMillis;
@@ -11,9 +13,10 @@ use crate::files::SegmentNumber;
 use crate::scan::Scan;
 use crate::segment_key::SegmentKeyId;
 use crate::text;
+use crate::tree::{Hash, TrailTree, Tree};
 
 /// What a header says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Header {
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeId,
@@ -23,12 +26,17 @@ pub(crate) struct Header {
     pub(crate) created: UnixMillis,
     /// The key of its sealed bodies; a segment with a key may hold plain ones too.
     pub(crate) key: Option<SegmentKeyId>,
+    /// The tree before its first record; none in format 1.
+    pub(crate) tree: Option<TrailTree>,
 }
 
 impl Header {
     /// The header's line, and its hash.
     pub(crate) fn line(&self) -> (Vec<u8>, [u8; 32]) {
-        let mut line = b"{\"format\":1,\"cluster\":\"".to_vec();
+        let mut line = match self.tree {
+            None => b"{\"format\":1,\"cluster\":\"".to_vec(),
+            Some(_) => b"{\"format\":2,\"cluster\":\"".to_vec(),
+        };
         text::hex(self.cluster.as_bytes(), &mut line);
         line.extend_from_slice(b"\",\"node\":");
         text::decimal(self.node.get(), &mut line);
@@ -49,6 +57,15 @@ impl Header {
                 line.push(b'"');
             }
         }
+        if let Some(TrailTree { begins, tree }) = &self.tree {
+            line.extend_from_slice(b",\"tree\":");
+            text::decimal(begins.0, &mut line);
+            line.extend_from_slice(b",\"leaves\":");
+            text::decimal(tree.leaves(), &mut line);
+            line.extend_from_slice(b",\"subtrees\":\"");
+            tree.subtrees().iter().for_each(|subtree| text::hex(subtree, &mut line));
+            line.push(b'"');
+        }
         let hash = chain::complete(Domain::Header, &self.continues.hash, &mut line, 0);
         (line, hash)
     }
@@ -57,7 +74,9 @@ impl Header {
     pub(crate) fn parse(line: &[u8]) -> Option<(Self, &[u8], [u8; 32])> {
         let (hashed, stated) = chain::split(line)?;
         let mut scan = Scan(hashed);
-        scan.literal(b"{\"format\":1,\"cluster\":\"")?;
+        scan.literal(b"{\"format\":")?;
+        let format = scan.number()?;
+        scan.literal(b",\"cluster\":\"")?;
         let cluster = ClusterId::from_bytes(scan.hex()?);
         scan.literal(b"\",\"node\":")?;
         let node = NodeId::new(scan.number()?)?;
@@ -79,9 +98,25 @@ impl Header {
                 Some(id)
             }
         };
+        let tree = match format {
+            1 => None,
+            2 => Some(tree(&mut scan)?),
+            _ => return None,
+        };
         scan.end()?;
-        Some((Self { cluster, node, segment, continues, created, key }, hashed, stated))
+        Some((Self { cluster, node, segment, continues, created, key, tree }, hashed, stated))
     }
+}
+
+fn tree(scan: &mut Scan<'_>) -> Option<TrailTree> {
+    scan.literal(b",\"tree\":")?;
+    let begins = SegmentNumber(scan.number()?);
+    scan.literal(b",\"leaves\":")?;
+    let leaves = scan.number()?;
+    scan.literal(b",\"subtrees\":\"")?;
+    let subtrees = (0..leaves.count_ones()).map(|_| scan.hex::<32>()).collect::<Option<Vec<Hash>>>()?;
+    scan.literal(b"\"")?;
+    Some(TrailTree { begins, tree: Tree::from_parts(leaves, subtrees)? })
 }
 
 #[cfg(test)]
@@ -96,21 +131,34 @@ mod tests {
             continues: Link { sequence: 41, hash: [0xaa; 32] },
             created: UnixMillis(1_795_516_756_007),
             key,
+            tree: None,
         }
+    }
+
+    /// The same in format 2: its tree began with segment 2 and holds three records.
+    fn with_tree(key: Option<SegmentKeyId>) -> Header {
+        let mut tree = Tree::default();
+        (0..3_u8).for_each(|byte| tree.push([byte; 32]));
+        Header { tree: Some(TrailTree { begins: SegmentNumber(2), tree }), ..header(key) }
     }
 
     #[test]
     fn golden_bytes_stay() {
-        let golden = include_str!("../testdata/header.jsonl");
-        assert_eq!(String::from_utf8(header(Some(SegmentKeyId([0xee; 16]))).line().0).unwrap(), golden);
+        let key = Some(SegmentKeyId([0xee; 16]));
+        for (header, golden) in [
+            (header(key), include_str!("../testdata/header-1.jsonl")),
+            (with_tree(key), include_str!("../testdata/header-2.jsonl")),
+        ] {
+            assert_eq!(String::from_utf8(header.line().0).unwrap(), golden);
+        }
     }
 
     #[test]
     fn a_header_reads_back_what_it_wrote() {
-        for key in [None, Some(SegmentKeyId([9; 16]))] {
-            let (line, hash) = header(key).line();
+        for header in [header(None), header(Some(SegmentKeyId([9; 16]))), with_tree(None)] {
+            let (line, hash) = header.line();
             let (parsed, hashed, stated) = Header::parse(line.strip_suffix(b"\n").unwrap()).unwrap();
-            assert_eq!(parsed, header(key));
+            assert_eq!(parsed, header);
             assert_eq!(stated, hash);
             assert_eq!(chain::hash(Domain::Header, &[0xaa; 32], hashed), hash);
         }

@@ -30,6 +30,12 @@ pub mod verify;
 
 mod check;
 
+pub mod tree;
+
+pub mod checkpoint;
+pub mod note;
+pub mod proof;
+
 pub mod finding;
 pub mod search;
 

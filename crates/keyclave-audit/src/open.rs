@@ -20,6 +20,7 @@ use crate::header::Header;
 use crate::line::LineMaker;
 use crate::record::{Body, Class, Head, OK, Phase, RecordDraft, Source, Who};
 use crate::trail::{self, Trail, TrailTask};
+use crate::tree::TrailTree;
 use keyclave_types::threads::Threads;
 
 /// What a trail needs to begin.
@@ -115,6 +116,16 @@ impl<F: TrailFiles> OpenTrail<F> {
     }
 }
 
+/// What stands before the last segment.
+struct Before {
+    /// Its last line; none if that cannot be told.
+    link: Option<Link>,
+    /// The tree up to it.
+    tree: Option<TrailTree>,
+    /// Its last record.
+    head: Head,
+}
+
 type Start<F> = (Appender<F>, Opened, Option<RecordDraft>);
 
 impl<F: TrailFiles> OpenTrail<F> {
@@ -126,23 +137,25 @@ impl<F: TrailFiles> OpenTrail<F> {
             continues: link,
             created: self.now,
             key: None,
+            tree: Some(TrailTree::beginning(segment)),
         };
+        let tree = header.tree.clone();
         let (open, hash) = OpenSegment::create(&self.files, header)
             .map_err(|source| OpenTrailError::Write { segment, source })?;
         let maker = LineMaker::new(self.cluster, self.node, self.entropy);
         let link = Link { hash, ..link };
-        Ok((Appender::new(self.files, maker, open, link, head), Opened::default(), None))
+        Ok((Appender::new(self.files, maker, open, link, head, tree), Opened::default(), None))
     }
 
     fn go_on(self, segments: &[SegmentNumber], last: SegmentNumber) -> Result<Start<F>, OpenTrailError> {
-        let (before, head_before) = self.before(segments)?;
-        let checked = self.check(last, before, true)?;
-        let head = checked.head.unwrap_or(head_before);
+        let before = self.before(segments)?;
+        let checked = self.check(last, before.link, before.tree, true)?;
+        let head = checked.head.unwrap_or(before.head);
         if let Some(first) = checked.findings.first() {
             return self.go_on_after_tampering(last, &checked, first, head);
         }
         // Without a finding there are a header and a link.
-        let (Some(header), Some(link)) = (checked.header, checked.link) else {
+        let (Some(header), Some(link)) = (checked.header.clone(), checked.link) else {
             return Err(OpenTrailError::Read { segment: last, source: io::ErrorKind::InvalidData.into() });
         };
         let write = |source| OpenTrailError::Write { segment: last, source };
@@ -158,7 +171,7 @@ impl<F: TrailFiles> OpenTrail<F> {
         let note = (torn_bytes > 0).then(|| self.note("TrailTornTail", torn_bytes));
         let maker = LineMaker::new(self.cluster, self.node, self.entropy);
         let opened = Opened { torn_bytes, acknowledged: false };
-        Ok((Appender::new(self.files, maker, segment, link, head), opened, note))
+        Ok((Appender::new(self.files, maker, segment, link, head, checked.tree), opened, note))
     }
 
     fn go_on_after_tampering(
@@ -178,35 +191,32 @@ impl<F: TrailFiles> OpenTrail<F> {
         Ok((appender, Opened { torn_bytes: 0, acknowledged: true }, Some(note)))
     }
 
-    /// What the last segment should continue, and the last record before it.
-    fn before(&self, segments: &[SegmentNumber]) -> Result<(Option<Link>, Head), OpenTrailError> {
-        let mut link = None;
+    /// What the last segment should continue.
+    fn before(&self, segments: &[SegmentNumber]) -> Result<Before, OpenTrailError> {
+        let mut before: Option<Before> = None;
         for segment in segments.iter().rev().skip(1) {
-            let checked = self.check(*segment, None, false)?;
-            if link.is_none() {
-                link = Some(checked.link);
-            }
+            let checked = self.check(*segment, None, None, false)?;
+            let found =
+                before.get_or_insert(Before { link: checked.link, tree: checked.tree, head: Head::NOTHING });
             if let Some(head) = checked.head {
-                return Ok((link.flatten(), head));
+                found.head = head;
+                break;
             }
         }
-        match link {
-            Some(link) => Ok((link, Head::NOTHING)),
-            None => Ok((
-                segments.first().filter(|first| **first == SegmentNumber::FIRST).map(|_| Link::NOTHING),
-                Head::NOTHING,
-            )),
-        }
+        let first = segments.first().filter(|first| **first == SegmentNumber::FIRST);
+        let nothing = Before { link: first.map(|_| Link::NOTHING), tree: None, head: Head::NOTHING };
+        Ok(before.unwrap_or(nothing))
     }
 
     fn check(
         &self,
         segment: SegmentNumber,
         continues: Option<Link>,
+        tree: Option<TrailTree>,
         last: bool,
     ) -> Result<Checked, OpenTrailError> {
         let expected =
-            Expected { segment, cluster: Some(self.cluster), node: Some(self.node), continues, last };
+            Expected { segment, cluster: Some(self.cluster), node: Some(self.node), continues, tree, last };
         let read = |source| OpenTrailError::Read { segment, source };
         check::check(self.files.read(segment).map_err(read)?, &expected, &mut |_| Seen::Good).map_err(read)
     }

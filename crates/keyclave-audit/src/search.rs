@@ -107,8 +107,14 @@ pub fn search<F: TrailFiles>(
         }
         let read = |source| SearchError::Read { segment, source };
         let mut bodies = Bodies::new(keys);
-        let expected =
-            Expected { segment, cluster: None, node: None, continues: None, last: later.is_none() };
+        let expected = Expected {
+            segment,
+            cluster: None,
+            node: None,
+            continues: None,
+            tree: None,
+            last: later.is_none(),
+        };
         let checked = check::check(files.read(segment).map_err(read)?, &expected, &mut |visit| {
             page.add(filter, records_max, visit, &mut bodies);
             if page.next.is_some() { Seen::Enough } else { Seen::Good }

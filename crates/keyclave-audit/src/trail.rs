@@ -16,6 +16,7 @@ pub use crate::append::{DiskFault, SEGMENT_BYTES, SEGMENT_MS, StopCause};
 use crate::files::{SegmentNumber, TrailFiles};
 use crate::record::{Head, Receipt, RecordDraft};
 use crate::segment_key::{SegmentKey, SegmentKeyId};
+use crate::tree::{TrailTree, TreeHead};
 use keyclave_types::threads::Threads;
 
 /// How long a caller waits for its record.
@@ -53,6 +54,8 @@ pub struct Trail {
 pub struct Status {
     /// The last durable record: what a probe brings to the leader.
     pub head: Head,
+    /// The tree over the records up to that one; none before the first segment that has one.
+    pub tree: Option<TreeHead>,
     /// The open segment.
     pub segment: SegmentNumber,
     /// The key that its header names. Bring this one, if the ledger still has it, and bodies are sealed again
@@ -146,6 +149,7 @@ impl Status {
     fn of<F: TrailFiles>(appender: &Appender<F>) -> Self {
         Self {
             head: appender.head,
+            tree: appender.tree.as_ref().map(TrailTree::head),
             segment: appender.segment.header.segment,
             segment_key: appender.segment.header.key,
             sealing: appender.keys.current.is_some() || appender.keys.spare.is_some(),

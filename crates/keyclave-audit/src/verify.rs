@@ -14,9 +14,11 @@ use crate::chain::Link;
 use crate::check::{self, Checked, Expected, Seen, Visit};
 use crate::files::{SegmentNumber, TrailFiles};
 use crate::finding::{FINDINGS_MAX, Finding, FindingKind, Note, Report};
+use crate::header::Header;
 use crate::line::LineBody;
 use crate::record::Head;
 use crate::segment_key::{BodyKey, Place, SegmentKeyId, SegmentKeys};
+use crate::tree::{Hash, TrailTree, TreeHead};
 
 /// What is known about a trail from elsewhere.
 #[derive(Clone, Debug)]
@@ -27,14 +29,25 @@ pub struct Expectation {
     pub node: Option<NodeId>,
     /// Where it begins: the first segment, unless older ones were removed by an act on record.
     pub begins: SegmentNumber,
+    /// The last line before that, if it is known.
+    pub continues: Option<Head>,
     /// Records that are known to have been durable.
     pub anchors: Vec<Head>,
+    /// How its trees are known to have stood.
+    pub tree_heads: Vec<TreeHead>,
 }
 
 impl Default for Expectation {
     /// A whole trail about which nothing is known.
     fn default() -> Self {
-        Self { cluster: None, node: None, begins: SegmentNumber::FIRST, anchors: Vec::new() }
+        Self {
+            cluster: None,
+            node: None,
+            begins: SegmentNumber::FIRST,
+            continues: None,
+            anchors: Vec::new(),
+            tree_heads: Vec::new(),
+        }
     }
 }
 
@@ -69,9 +82,16 @@ pub fn verify<F: TrailFiles>(
     let mut whole = Whole::new(expectation);
     for segment in segments {
         whole.reach(segment);
+        let read = |source| VerifyError::Read { segment, source };
+        if whole.report.segments == 0
+            && segment != SegmentNumber::FIRST
+            && let Some(header) = check::header(files.read(segment).map_err(read)?).map_err(read)?
+        {
+            whole.begins_later(segment, &header);
+        }
         let expected = Expected { segment, last: segment == last, ..whole.expected() };
         let mut bodies = Bodies::new(keys);
-        let reader = files.read(segment).map_err(|source| VerifyError::Read { segment, source })?;
+        let reader = files.read(segment).map_err(read)?;
         let checked = check::check(reader, &expected, &mut |visit| match whole
             .anchors
             .meet(visit)
@@ -80,7 +100,7 @@ pub fn verify<F: TrailFiles>(
             None => Seen::Good,
             Some(kind) => Seen::Wrong(kind),
         })
-        .map_err(|source| VerifyError::Read { segment, source })?;
+        .map_err(read)?;
         whole.add(segment, checked, bodies);
     }
     Ok(whole.finish(last))
@@ -93,6 +113,7 @@ struct Whole {
     node: Option<NodeId>,
     next: SegmentNumber,
     link: Option<Link>,
+    tree: Option<TrailTree>,
     anchors: Anchors,
 }
 
@@ -112,8 +133,12 @@ impl Whole {
             cluster: expectation.cluster,
             node: expectation.node,
             next: expectation.begins,
-            link: (expectation.begins == SegmentNumber::FIRST).then_some(Link::NOTHING),
-            anchors: Anchors(expectation.anchors.iter().map(|head| (head.sequence, head.hash)).collect()),
+            link: match expectation.begins {
+                SegmentNumber::FIRST => Some(Link::NOTHING),
+                _ => expectation.continues.map(|Head { sequence, hash }| Link { sequence, hash }),
+            },
+            tree: None,
+            anchors: Anchors::new(expectation),
         }
     }
 
@@ -125,7 +150,7 @@ impl Whole {
                 _ => (self.next, FindingKind::SegmentMissing),
             };
             self.find(Finding { segment: at, sequence: 0, kind });
-            self.link = None;
+            (self.link, self.tree) = (None, None);
         }
         self.next = segment.next();
     }
@@ -136,6 +161,7 @@ impl Whole {
             cluster: self.cluster,
             node: self.node,
             continues: self.link,
+            tree: self.tree.clone(),
             last: false,
         }
     }
@@ -160,12 +186,26 @@ impl Whole {
             self.cluster.get_or_insert(header.cluster);
             self.node.get_or_insert(header.node);
         }
-        self.link = checked.link;
+        (self.link, self.tree) = (checked.link, checked.tree);
+    }
+
+    /// What is known of the records before the first segment cannot be met any more.
+    fn begins_later(&mut self, segment: SegmentNumber, header: &Header) {
+        let (anchors, finding) = self.anchors.begin(header);
+        if anchors > 0 {
+            self.report.notes.push(Note::AnchorsBefore { segment, anchors });
+        }
+        if let Some(kind) = finding {
+            self.find(Finding { segment, sequence: 0, kind });
+        }
     }
 
     fn finish(mut self, last: SegmentNumber) -> Report {
-        for sequence in std::mem::take(&mut self.anchors.0).into_keys() {
+        for sequence in std::mem::take(&mut self.anchors.heads).into_keys() {
             self.find(Finding { segment: last, sequence, kind: FindingKind::CutBelowAnchor });
+        }
+        for (begins, leaves) in std::mem::take(&mut self.anchors.roots).into_keys() {
+            self.find(Finding { segment: begins, sequence: 0, kind: FindingKind::TreeCut { leaves } });
         }
         self.report
     }
@@ -180,12 +220,49 @@ impl Whole {
 }
 
 /// Anchors that were not met yet.
-struct Anchors(BTreeMap<u64, [u8; 32]>);
+struct Anchors {
+    /// By sequence.
+    heads: BTreeMap<u64, Hash>,
+    /// By the segment with which a tree began, and its number of leaves.
+    roots: BTreeMap<(SegmentNumber, u64), Hash>,
+}
 
 impl Anchors {
+    fn new(expectation: &Expectation) -> Self {
+        let roots = expectation.tree_heads.iter().map(|head| ((head.begins, head.leaves), head.root));
+        let heads = expectation.anchors.iter().map(|head| (head.sequence, head.hash));
+        // A head or a tree of nothing says nothing.
+        Self {
+            heads: heads.filter(|(sequence, _)| *sequence > 0).collect(),
+            roots: roots.filter(|((_, leaves), _)| *leaves > 0).collect(),
+        }
+    }
+
     fn meet(&mut self, visit: &Visit<'_>) -> Option<FindingKind> {
-        let expected = self.0.remove(&visit.line.sequence)?;
-        (expected != visit.hash).then_some(FindingKind::AnchorDiffers { expected })
+        let hash = self.heads.remove(&visit.line.sequence).filter(|expected| *expected != visit.hash);
+        let tree = visit.tree.filter(|_| !self.roots.is_empty());
+        let root = tree.and_then(|growing| {
+            let expected = self.roots.remove(&(growing.begins, growing.tree.leaves()))?;
+            (expected != growing.tree.root()).then_some(FindingKind::RootDiffers { expected })
+        });
+        hash.map(|expected| FindingKind::AnchorDiffers { expected }).or(root)
+    }
+
+    /// Drops what is of before this header, the first that is there: how many, and what is wrong with its tree.
+    fn begin(&mut self, header: &Header) -> (u64, Option<FindingKind>) {
+        let all = self.heads.len() + self.roots.len();
+        self.heads.retain(|sequence, _| *sequence > header.continues.sequence);
+        let Some(before) = &header.tree else {
+            return ((all - self.heads.len() - self.roots.len()) as u64, None);
+        };
+        let known = self.roots.remove(&(before.begins, before.tree.leaves()));
+        let wrong = known.filter(|root| *root != before.tree.root());
+        self.roots.retain(|(begins, leaves), _| {
+            *begins > before.begins || (*begins == before.begins && *leaves > before.tree.leaves())
+        });
+        let met = usize::from(known.is_some());
+        let dropped = all - self.heads.len() - self.roots.len() - met;
+        (dropped as u64, wrong.map(|expected| FindingKind::RootDiffers { expected }))
     }
 }
 

@@ -7,7 +7,8 @@ mod fixture;
 use std::sync::Arc;
 
 use fixture::{
-    AllKeys, CLUSTER, FIRST, START, draft, lines, node, open, report_with, segment_key, small_trail,
+    AllKeys, CLUSTER, FIRST, START, draft, lines, node, open, report, report_on, report_with, segment_key,
+    small_trail,
 };
 use keyclave_audit::files::SegmentNumber;
 use keyclave_audit::memory::MemoryFiles;
@@ -84,6 +85,33 @@ async fn golden_lines_stay() {
     assert_eq!(String::from_utf8(plain).unwrap(), include_str!("../testdata/plain.jsonl"));
     let sealed = golden(true).await.contents(SegmentNumber(2));
     assert_eq!(String::from_utf8(sealed).unwrap(), include_str!("../testdata/sealed.jsonl"));
+}
+
+/// What stands here was written by a version that knew no trees.
+#[tokio::test]
+async fn a_trail_of_format_1_verifies_and_goes_on_in_a_segment_that_begins_a_tree() {
+    let files = MemoryFiles::default();
+    files.replace(FIRST, include_bytes!("../testdata/plain-1.jsonl").to_vec());
+    assert!(report(&files).is_untouched());
+    let running = open(&files);
+    assert_eq!((running.trail.status().head.sequence, running.trail.status().tree), (2, None));
+    running.record([3, 4]).await;
+    let status = running.trail.status();
+    let tree = status.tree.unwrap();
+    assert_eq!((status.segment, tree.begins, tree.leaves), (SegmentNumber(2), SegmentNumber(2), 2));
+    running.end().await;
+    let report = report_on(&files, &[status.head], &[tree]);
+    assert!(report.is_untouched(), "{:?}", report.findings);
+    assert_eq!(report.records, 4);
+}
+
+#[tokio::test]
+async fn a_sealed_trail_of_format_1_opens_to_the_same_bodies() {
+    let files = MemoryFiles::default();
+    files.replace(SegmentNumber(2), include_bytes!("../testdata/sealed-1.jsonl").to_vec());
+    let page = search(&files, &AllKeys, &Filter::default(), 10).unwrap();
+    let bodies: Vec<_> = page.records.iter().map(|record| record.body_json.clone().unwrap() + "\n").collect();
+    assert_eq!((page.damaged, bodies.concat().as_str()), (0, include_str!("../testdata/bodies.jsonl")));
 }
 
 #[tokio::test]

@@ -70,6 +70,7 @@ mod tests {
             head: Head { sequence: 0, hash: [0; 32] },
             segment: SegmentNumber(1),
             segment_key: None,
+            tree: None,
             sealing: false,
             spare: false,
             stopped: None,
