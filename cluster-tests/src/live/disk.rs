@@ -10,7 +10,7 @@ use std::process::Command;
 use super::{Cluster, LiveError, Place, say};
 
 /// Bytes of each disk; a sparse file.
-const DISK_BYTES: u64 = 256 << 20;
+const DISK_BYTES: u64 = 512 << 20;
 
 /// An ext4 on a loop device.
 #[derive(Debug)]

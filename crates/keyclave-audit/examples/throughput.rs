@@ -50,7 +50,7 @@ async fn measure(path: &Path, callers: u64) -> Result<(), Box<dyn Error>> {
         cluster: ClusterId::from_bytes([1; 16]),
         node: NodeId::new(1).ok_or("one is a node")?,
         now: UnixMillis(0),
-        tampering: Tampering::Refuse,
+        tampering: Tampering::Alarm,
     };
     let (trail, task, _) = open.open()?;
     let task = tokio::spawn(task.run());

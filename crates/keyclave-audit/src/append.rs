@@ -2,15 +2,16 @@
 //!
 //! Run by [`crate::trail`] wherever blocking work runs. Knows neither queues nor deadlines.
 //!
-//! A segment's file reaches ahead of its lines by up to [`RESERVE_BYTES`] of zeros, so that most syncs change no
-//! file size; a reader takes zeros at the end for room that was not used.
+//! The room of a whole segment is set aside when it begins, so that a write can hardly fail for want of it. Within it,
+//! zeros are written up to [`RESERVE_BYTES`] ahead of the lines, so that most syncs change nothing but bytes; a reader
+//! takes zeros at the end for room that was not used.
 
 use std::{fmt, io};
 
 use keyclave_types::time::UnixMillis;
 
 use crate::chain::Link;
-use crate::files::{TrailFile, TrailFiles};
+use crate::files::{FileMark, SegmentNumber, TrailFile, TrailFiles};
 use crate::header::Header;
 use crate::line::LineMaker;
 use crate::record::{Head, Receipt, RecordDraft};
@@ -26,6 +27,9 @@ pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Milliseconds after which a segment gives way to the next.
 pub const SEGMENT_MS: u64 = 24 * 3_600_000;
 
+/// Segments that there must be room for, beside the open one, or only operators are served.
+pub const FREE_SEGMENTS_MIN: u64 = 2;
+
 /// The open end of a trail.
 pub(crate) struct Appender<F: TrailFiles> {
     pub(crate) files: F,
@@ -36,6 +40,12 @@ pub(crate) struct Appender<F: TrailFiles> {
     /// The tree over its records; none in a segment that has none.
     pub(crate) tree: Option<TrailTree>,
     pub(crate) keys: Keys,
+    /// Whether someone has tampered with the trail and nobody has acknowledged it.
+    pub(crate) alarm: bool,
+    /// Whether there is room for fewer than [`FREE_SEGMENTS_MIN`] segments more.
+    pub(crate) low: bool,
+    /// The segments before the open one, as they were found.
+    closed: Vec<(SegmentNumber, FileMark)>,
     lines: Vec<u8>,
 }
 
@@ -56,6 +66,15 @@ pub(crate) struct Keys {
     pub(crate) current: Option<BodyKey>,
     /// For the next one.
     pub(crate) spare: Option<SegmentKey>,
+}
+
+/// What becomes of the alarm.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum AlarmChange {
+    /// It is raised; how the tampering shows.
+    Raise(String),
+    /// A person has acknowledged it.
+    Clear,
 }
 
 /// What the system said of a disk that failed, small enough to be told to everyone who waits.
@@ -121,7 +140,19 @@ impl<F: TrailFiles> Appender<F> {
         head: Head,
         tree: Option<TrailTree>,
     ) -> Self {
-        Self { files, maker, segment, link, head, tree, keys: Keys::default(), lines: Vec::new() }
+        Self {
+            files,
+            maker,
+            segment,
+            link,
+            head,
+            tree,
+            keys: Keys::default(),
+            alarm: false,
+            low: false,
+            closed: Vec::new(),
+            lines: Vec::new(),
+        }
     }
 
     /// Records the first of `drafts`, as many as fit one group, and returns a receipt for each once they are durable.
@@ -160,6 +191,31 @@ impl<F: TrailFiles> Appender<F> {
         Ok(receipts)
     }
 
+    /// Takes the segments before the open one as they are, and looks for room.
+    pub(crate) fn look_first(&mut self) -> io::Result<()> {
+        let open = self.segment.header.segment;
+        self.closed = self.files.marks()?.into_iter().filter(|(segment, _)| *segment < open).collect();
+        self.low = self.files.free_bytes()? < FREE_SEGMENTS_MIN * SEGMENT_BYTES;
+        Ok(())
+    }
+
+    /// Whether every segment is still the file that it was, the open one included; looks for room as well.
+    pub(crate) fn look(&mut self) -> Result<(), StopCause> {
+        self.still_in_place()?;
+        let before = std::mem::take(&mut self.closed);
+        self.look_first().map_err(|_| StopCause::Replaced)?;
+        if self.closed == before { Ok(()) } else { Err(StopCause::Replaced) }
+    }
+
+    /// Removes the segments before `first`, which are gone for the ledger already.
+    pub(crate) fn drop_before(&mut self, first: SegmentNumber) -> io::Result<()> {
+        let gone = self.closed.iter().filter(|(segment, _)| *segment < first);
+        for (segment, _) in gone {
+            self.files.remove(*segment)?;
+        }
+        self.look_first()
+    }
+
     /// Whether the open file is still the one that its name leads to.
     pub(crate) fn still_in_place(&self) -> Result<(), StopCause> {
         match self.segment.file.in_place(self.segment.end) {
@@ -181,6 +237,16 @@ impl<F: TrailFiles> Appender<F> {
     /// Drops all keys: what follows is plain.
     pub(crate) fn forget_keys(&mut self) {
         self.keys = Keys::default();
+    }
+
+    /// Raises or clears the alarm, durably.
+    pub(crate) fn set_alarm(&mut self, change: &AlarmChange) -> io::Result<()> {
+        match change {
+            AlarmChange::Raise(how) => self.files.raise_alarm(how)?,
+            AlarmChange::Clear => self.files.clear_alarm()?,
+        }
+        self.alarm = matches!(change, AlarmChange::Raise(_));
+        Ok(())
     }
 
     /// Gives back the room that was not used.
@@ -248,7 +314,8 @@ impl<F: TrailFiles> Appender<F> {
         if let Some(spare) = spare {
             self.keys = Keys { current: Some(spare), spare: None };
         }
-        closed.give_back().map_err(GroupError::Stop)
+        closed.give_back().map_err(GroupError::Stop)?;
+        self.look_first().map_err(|error| GroupError::Stop(StopCause::Write(DiskFault::from(&error))))
     }
 
     /// A segment ends when it is of a format without a tree, when a key waits for bodies that would be plain, or when it is large or old. It goes on for
@@ -270,19 +337,17 @@ impl<T: TrailFile> OpenSegment<T> {
     /// Makes a segment, and says its header's hash.
     pub(crate) fn create<F: TrailFiles<File = T>>(files: &F, header: Header) -> io::Result<(Self, [u8; 32])> {
         let (line, hash) = header.line();
-        let file = files.create(header.segment, &line)?;
+        let file = files.create(header.segment, &line, SEGMENT_BYTES)?;
         let length = line.len() as u64;
         Ok((Self { file, header, end: length, length }, hash))
     }
 
     /// Some file systems need room to cut a file; zeros at its end then stay and harm nobody.
     fn give_back(&mut self) -> Result<(), StopCause> {
-        if self.length > self.end {
-            match self.file.cut(self.end) {
-                Ok(()) => self.length = self.end,
-                Err(error) if is_full(&error) => {}
-                Err(error) => return Err(StopCause::Cut(DiskFault::from(&error))),
-            }
+        match self.file.cut(self.end) {
+            Ok(()) => self.length = self.end,
+            Err(error) if is_full(&error) => {}
+            Err(error) => return Err(StopCause::Cut(DiskFault::from(&error))),
         }
         Ok(())
     }

@@ -38,6 +38,7 @@ pub mod proof;
 
 pub mod finding;
 pub mod search;
+pub mod segments;
 
 pub mod directory;
 pub mod files;

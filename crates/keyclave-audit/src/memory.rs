@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::files::{SegmentNumber, TrailFile, TrailFiles};
+use crate::files::{FileMark, SegmentNumber, TrailFile, TrailFiles};
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -21,6 +21,8 @@ pub struct MemoryFiles {
 struct Disk {
     segments: BTreeMap<SegmentNumber, Contents>,
     torn: Vec<Torn>,
+    alarm: bool,
+    free_bytes: Option<u64>,
     fault: Option<Fault>,
     files_made: u64,
     syncs: u64,
@@ -75,6 +77,11 @@ impl MemoryFiles {
         self.disk().fault = fault;
     }
 
+    /// How much is free from now on; as much as there can be, if nothing is said.
+    pub fn set_free(&self, bytes: Option<u64>) {
+        self.disk().free_bytes = bytes;
+    }
+
     /// Changes contents with another disk, while nothing is open on either.
     pub fn swap(&self, other: &Self) {
         let mine = std::mem::take(&mut *self.disk());
@@ -124,11 +131,6 @@ impl MemoryFiles {
         disk.segments.insert(segment, contents);
     }
 
-    /// Removes a segment.
-    pub fn remove(&self, segment: SegmentNumber) {
-        self.disk().segments.remove(&segment);
-    }
-
     /// What was kept of torn writes.
     pub fn torn(&self) -> Vec<Torn> {
         self.disk().torn.clone()
@@ -159,7 +161,7 @@ impl TrailFiles for MemoryFiles {
         Ok(Cursor::new(contents.volatile.clone()))
     }
 
-    fn create(&self, segment: SegmentNumber, header: &[u8]) -> io::Result<MemoryFile> {
+    fn create(&self, segment: SegmentNumber, header: &[u8], _room_bytes: u64) -> io::Result<MemoryFile> {
         let fault = self.disk().fault;
         match fault {
             Some(Fault::Full { .. }) => return Err(io::ErrorKind::StorageFull.into()),
@@ -180,6 +182,38 @@ impl TrailFiles for MemoryFiles {
 
     fn keep_torn(&self, segment: SegmentNumber, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.disk().torn.push(Torn { segment, offset, bytes: bytes.to_vec() });
+        Ok(())
+    }
+
+    fn marks(&self) -> io::Result<Vec<(SegmentNumber, FileMark)>> {
+        let mark = |contents: &Contents| FileMark {
+            identity: contents.identity,
+            length: contents.volatile.len() as u64,
+            written: 0,
+        };
+        Ok(self.disk().segments.iter().map(|(segment, contents)| (*segment, mark(contents))).collect())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.disk().free_bytes.unwrap_or(u64::MAX))
+    }
+
+    fn remove(&self, segment: SegmentNumber) -> io::Result<()> {
+        self.disk().segments.remove(&segment);
+        Ok(())
+    }
+
+    fn raise_alarm(&self, _how: &str) -> io::Result<()> {
+        self.disk().alarm = true;
+        Ok(())
+    }
+
+    fn has_alarm(&self) -> io::Result<bool> {
+        Ok(self.disk().alarm)
+    }
+
+    fn clear_alarm(&self) -> io::Result<()> {
+        self.disk().alarm = false;
         Ok(())
     }
 }
@@ -225,6 +259,10 @@ impl TrailFile for MemoryFile {
             }
             contents.durable.truncate(contents.volatile.len());
         });
+        Ok(())
+    }
+
+    fn reserve(&mut self, _length: u64) -> io::Result<()> {
         Ok(())
     }
 

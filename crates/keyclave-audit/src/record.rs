@@ -3,8 +3,11 @@
 //! Made by the server's pipeline and by the node for its own acts. Deliberately absent: request bodies, secrets,
 //! and free text but for the purpose, which is limited and escaped.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use keyclave_types::ids::{NodeId, RequestId};
 use keyclave_types::key::Version;
 use keyclave_types::name::KeyName;
@@ -242,6 +245,33 @@ pub struct Receipt {
     pub hash: [u8; 32],
 }
 
+/// Why a text is no receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a receipt has the form NODE.SEQUENCE.HASH, the hash in 64 digits of hex")]
+pub struct ReceiptError;
+
+/// As replies carry it.
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.node, self.sequence, HEXLOWER.encode(&self.hash))
+    }
+}
+
+impl FromStr for Receipt {
+    type Err = ReceiptError;
+
+    fn from_str(text: &str) -> Result<Self, ReceiptError> {
+        let mut parts = text.splitn(3, '.');
+        let mut part = || parts.next().ok_or(ReceiptError);
+        let (node, sequence, hash) = (part()?, part()?, part()?);
+        let node = node.parse().ok().and_then(NodeId::new).ok_or(ReceiptError)?;
+        let sequence = sequence.parse().map_err(|_| ReceiptError)?;
+        let hash = HEXLOWER.decode(hash.as_bytes()).ok().and_then(|hash| hash.try_into().ok());
+        let read = Self { node, sequence, hash: hash.ok_or(ReceiptError)? };
+        if read.to_string() == text { Ok(read) } else { Err(ReceiptError) }
+    }
+}
+
 /// Where a node's chain stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head {
@@ -254,4 +284,20 @@ pub struct Head {
 impl Head {
     /// Before anything is written.
     pub const NOTHING: Self = Self { sequence: 0, hash: [0; 32] };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_has_one_spelling() {
+        let receipt = Receipt { node: NodeId::new(3).unwrap(), sequence: 42, hash: [0xab; 32] };
+        let text = format!("3.42.{}", "ab".repeat(32));
+        assert_eq!((receipt.to_string(), text.parse()), (text.clone(), Ok(receipt)));
+        for wrong in ["", "3", "3.42", &text.replace("42", "042"), &text.to_uppercase(), &format!("{text}0")]
+        {
+            assert_eq!(wrong.parse::<Receipt>(), Err(ReceiptError), "{wrong}");
+        }
+    }
 }

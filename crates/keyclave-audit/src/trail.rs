@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::append::{Appender, GroupError};
-pub use crate::append::{DiskFault, SEGMENT_BYTES, SEGMENT_MS, StopCause};
+use crate::append::{AlarmChange, Appender, GroupError};
+pub use crate::append::{DiskFault, FREE_SEGMENTS_MIN, SEGMENT_BYTES, SEGMENT_MS, StopCause};
 use crate::files::{SegmentNumber, TrailFiles};
 use crate::record::{Head, Receipt, RecordDraft};
 use crate::segment_key::{SegmentKey, SegmentKeyId};
@@ -25,7 +25,7 @@ pub const RECORD_DEADLINE: Duration = Duration::from_secs(2);
 pub const QUEUE_RECORDS_MAX: usize = 4096;
 /// Records in one group.
 pub const GROUP_RECORDS_MAX: usize = 1024;
-/// How often the file is looked at while nothing is recorded.
+/// How often the files and the room for more are looked at.
 pub const IDLE_CHECK: Duration = Duration::from_millis(500);
 
 /// Why something is not on record. Whatever it was about must not be answered.
@@ -65,6 +65,10 @@ pub struct Status {
     pub sealing: bool,
     /// Whether a key for the next segment is at hand.
     pub spare: bool,
+    /// Whether someone has tampered with the trail and nobody has acknowledged it: records go on, service does not.
+    pub alarm: bool,
+    /// Whether there is room for fewer than [`FREE_SEGMENTS_MIN`] segments more: only operators are to be served.
+    pub low: bool,
     /// Why nothing is recorded any more.
     pub stopped: Option<StopCause>,
 }
@@ -74,6 +78,16 @@ enum Command {
     Record(Box<Waiting>),
     Key(SegmentKey),
     ForgetKeys(oneshot::Sender<()>),
+    Aside(Aside, oneshot::Sender<Result<(), StopCause>>),
+}
+
+/// What is done between two groups.
+#[derive(Debug)]
+enum Aside {
+    /// The alarm changes.
+    Alarm(AlarmChange),
+    /// The segments before this one go.
+    DropBefore(SegmentNumber),
 }
 
 #[derive(Debug)]
@@ -109,6 +123,28 @@ impl Trail {
         is_done.await.map_err(|_| TrailError::Stop(self.stop_cause()))
     }
 
+    /// Says durably that someone has tampered with this trail, and how that shows. It is said until it is acknowledged,
+    /// also by processes that come after this one.
+    pub async fn raise_alarm(&self, how: String) -> Result<(), TrailError> {
+        self.aside(Aside::Alarm(AlarmChange::Raise(how))).await
+    }
+
+    /// Forgets the alarm: a person has acknowledged it, and that is on record.
+    pub async fn acknowledge(&self) -> Result<(), TrailError> {
+        self.aside(Aside::Alarm(AlarmChange::Clear)).await
+    }
+
+    /// Removes the segments before this one: the ledger says that the trail begins with it.
+    pub async fn drop_before(&self, first: SegmentNumber) -> Result<(), TrailError> {
+        self.aside(Aside::DropBefore(first)).await
+    }
+
+    async fn aside(&self, what: Aside) -> Result<(), TrailError> {
+        let (done, is_done) = oneshot::channel();
+        self.queue.send(Command::Aside(what, done)).await.map_err(|_| self.stop_cause())?;
+        is_done.await.map_err(|_| self.stop_cause())?.map_err(TrailError::Stop)
+    }
+
     /// Where the trail stands.
     pub fn status(&self) -> Status {
         *self.status.borrow()
@@ -130,8 +166,10 @@ pub struct TrailTask<F: TrailFiles> {
     queue: mpsc::Receiver<Command>,
     waiting: VecDeque<Box<Waiting>>,
     forgetting: Option<oneshot::Sender<()>>,
+    aside: Option<(Aside, oneshot::Sender<Result<(), StopCause>>)>,
     status: watch::Sender<Status>,
     threads: Arc<dyn Threads>,
+    looked: Instant,
 }
 
 /// A handle and its task for an open trail.
@@ -142,7 +180,20 @@ pub(crate) fn start<F: TrailFiles>(
     let (sender, queue) = mpsc::channel(QUEUE_RECORDS_MAX);
     let (status, watched) = watch::channel(Status::of(&appender));
     let trail = Trail { queue: sender, status: watched };
-    (trail, TrailTask { appender, queue, waiting: VecDeque::new(), forgetting: None, status, threads })
+    let waiting = VecDeque::new();
+    (
+        trail,
+        TrailTask {
+            appender,
+            queue,
+            waiting,
+            forgetting: None,
+            aside: None,
+            status,
+            threads,
+            looked: Instant::now(),
+        },
+    )
 }
 
 impl Status {
@@ -154,6 +205,8 @@ impl Status {
             segment_key: appender.segment.header.key,
             sealing: appender.keys.current.is_some() || appender.keys.spare.is_some(),
             spare: appender.keys.current.is_some() && appender.keys.spare.is_some(),
+            alarm: appender.alarm,
+            low: appender.low,
             stopped: None,
         }
     }
@@ -164,7 +217,11 @@ impl<F: TrailFiles> TrailTask<F> {
     pub async fn run(mut self) -> Result<(), StopCause> {
         loop {
             let more = self.gather().await;
-            let step = if self.waiting.is_empty() && !more { Step::Close } else { Step::Group };
+            let step = if self.waiting.is_empty() && self.aside.is_none() && !more {
+                Step::Close
+            } else {
+                Step::Group
+            };
             let (taken, outcome) = match on_threads(self, step).await {
                 Ok(both) => both,
                 Err(lost) => return Err(lost),
@@ -184,7 +241,7 @@ impl<F: TrailFiles> TrailTask<F> {
     /// Waits for something to do, and takes what else waits. False once all handles are gone.
     async fn gather(&mut self) -> bool {
         let mut more = true;
-        if self.waiting.is_empty() && self.forgetting.is_none() {
+        if self.waiting.is_empty() && self.forgetting.is_none() && self.aside.is_none() {
             match timeout(IDLE_CHECK, self.queue.recv()).await {
                 Ok(Some(command)) => self.take(command),
                 Ok(None) => more = false,
@@ -192,7 +249,7 @@ impl<F: TrailFiles> TrailTask<F> {
             }
         }
         // Nothing is taken after a wish to forget the keys, so that it holds for what was asked for after it.
-        while self.forgetting.is_none() && self.waiting.len() < GROUP_RECORDS_MAX {
+        while self.forgetting.is_none() && self.aside.is_none() && self.waiting.len() < GROUP_RECORDS_MAX {
             match self.queue.try_recv() {
                 Ok(command) => self.take(command),
                 Err(_) => break,
@@ -209,6 +266,7 @@ impl<F: TrailFiles> TrailTask<F> {
                 self.publish(None);
             }
             Command::ForgetKeys(done) => self.forgetting = Some(done),
+            Command::Aside(what, done) => self.aside = Some((what, done)),
         }
     }
 
@@ -227,9 +285,36 @@ impl<F: TrailFiles> TrailTask<F> {
     fn step(&mut self, step: Step) -> Result<(), StopCause> {
         match step {
             Step::Close => self.appender.close(),
-            Step::Group if self.waiting.is_empty() => self.appender.still_in_place(),
-            Step::Group => self.record_group(),
+            Step::Group if self.aside.is_some() => self.do_aside(),
+            Step::Group if self.waiting.is_empty() => self.look(),
+            Step::Group => {
+                self.record_group()?;
+                if self.looked.elapsed() < IDLE_CHECK { Ok(()) } else { self.look() }
+            }
         }
+    }
+
+    fn look(&mut self) -> Result<(), StopCause> {
+        self.looked = Instant::now();
+        let low = self.appender.low;
+        self.appender.look()?;
+        if self.appender.low != low {
+            self.publish(None);
+        }
+        Ok(())
+    }
+
+    fn do_aside(&mut self) -> Result<(), StopCause> {
+        let Some((what, done)) = self.aside.take() else { return Ok(()) };
+        let changed = match &what {
+            Aside::Alarm(change) => self.appender.set_alarm(change),
+            Aside::DropBefore(first) => self.appender.drop_before(*first),
+        };
+        let changed = changed.map_err(|error| StopCause::Write(DiskFault::from(&error)));
+        self.publish(None);
+        // Whoever asked may have gone; what is on disk is what counts.
+        let _ = done.send(changed);
+        changed
     }
 
     fn record_group(&mut self) -> Result<(), StopCause> {

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use fixture::{
     AllKeys, FIRST, draft, heads, lines, open, report, report_with, segment_key, small_trail, try_open,
 };
-use keyclave_audit::files::SegmentNumber;
+use keyclave_audit::files::{SegmentNumber, TrailFiles};
 use keyclave_audit::finding::{FindingKind, Note};
 use keyclave_audit::memory::{Fault, MemoryFiles};
-use keyclave_audit::open::{OpenTrailError, Opened, Tampering};
+use keyclave_audit::open::{OpenIntent, OpenTrailError, Opened, Tampering};
+use keyclave_audit::record::{Class, Phase, RecordDraft};
 use keyclave_audit::search::{Filter, search};
 use keyclave_audit::segment_key::NoKeys;
 use keyclave_types::threads::Inline;
@@ -40,7 +41,7 @@ async fn a_group_cut_short_anywhere_is_a_torn_tail_that_is_kept_cut_and_recorded
         let running = open(&files);
         let complete = whole[..length].iter().filter(|byte| **byte == b'\n').count() as u64 - 1;
         let torn = length - whole[..length].iter().rposition(|byte| *byte == b'\n').unwrap() - 1;
-        let opened = Opened { torn_bytes: torn as u64, acknowledged: false };
+        let opened = Opened { torn_bytes: torn as u64, ..Opened::default() };
         assert_eq!(running.opened, opened, "cut to {length}");
         assert_eq!(files.torn().iter().map(|torn| torn.bytes.len()).sum::<usize>(), torn);
         running.record([9]).await;
@@ -120,45 +121,76 @@ trait SegmentsNow {
 
 impl SegmentsNow for MemoryFiles {
     fn segments_now(&self) -> Vec<SegmentNumber> {
-        keyclave_audit::files::TrailFiles::segments(self).unwrap()
+        TrailFiles::segments(self).unwrap()
     }
 }
 
 #[tokio::test]
-async fn tampering_keeps_the_trail_closed_until_it_is_acknowledged_and_is_never_forgotten() {
+async fn tampering_raises_an_alarm_that_stays_until_it_is_acknowledged_and_is_never_forgotten() {
     let (files, _) = small_trail(5, false).await;
     let text = String::from_utf8(files.contents(FIRST)).unwrap();
     files.replace(FIRST, text.replacen("\"bytes_in\":2", "\"bytes_in\":7", 1).into_bytes());
-    match try_open(&files, Arc::new(Inline), Tampering::Refuse).err() {
-        Some(OpenTrailError::Tampered { segment: FIRST, places: 1, first }) => {
-            assert_eq!((first.sequence, first.kind), (2, FindingKind::Changed));
-        }
-        other => panic!("{other:?}"),
-    }
-    let running = try_open(&files, Arc::new(Inline), Tampering::Acknowledged).unwrap();
-    assert!(running.opened.acknowledged);
-    assert_eq!(running.record([8]).await[0].sequence, 7);
-    running.end().await;
-    let page = search(&files, &NoKeys, &Filter { after: 5, ..Filter::default() }, 10).unwrap();
-    assert!(page.records[0].body_json.as_ref().unwrap().contains("TrailTamperingAcknowledged"));
-    // The next start needs no second word, and verify goes on saying it.
     let running = open(&files);
-    assert!(!running.opened.acknowledged);
+    assert_eq!(running.opened.places, 1);
+    assert!(running.trail.status().alarm);
+    assert_eq!(running.record([8]).await[0].sequence, 7);
+    running.kill().await;
+    let page = search(&files, &NoKeys, &Filter { after: 5, ..Filter::default() }, 10).unwrap();
+    assert!(page.records[0].body_json.as_ref().unwrap().contains("\"operation\":\"TrailTampered\""));
+    // The next process finds a clean segment, and the alarm.
+    let running = open(&files);
+    assert_eq!(running.opened, Opened::default());
+    assert!(running.trail.status().alarm);
+    running.trail.acknowledge().await.unwrap();
+    assert!(!running.trail.status().alarm);
+    running.end().await;
+    // What follows needs no second word, and verify goes on saying it.
+    let running = open(&files);
+    assert!(!running.trail.status().alarm);
     running.end().await;
     let findings = report(&files).findings;
     assert_eq!(findings.len(), 1);
     assert_eq!((findings[0].segment, findings[0].sequence), (FIRST, 2));
+    assert_eq!(findings[0].kind, FindingKind::Changed);
 }
 
 #[tokio::test]
-async fn a_trail_of_another_cluster_is_not_continued() {
+async fn an_alarm_that_is_raised_from_outside_outlives_the_process() {
+    let files = MemoryFiles::default();
+    let running = open(&files);
+    running.trail.raise_alarm("the anchor says so".to_owned()).await.unwrap();
+    assert!(running.trail.status().alarm);
+    running.record([1]).await;
+    running.kill().await;
+    assert!(open(&files).trail.status().alarm);
+}
+
+#[tokio::test]
+async fn a_crash_before_the_segment_after_tampering_leaves_the_alarm() {
+    let (files, _) = small_trail(5, false).await;
+    let text = String::from_utf8(files.contents(FIRST)).unwrap();
+    files.replace(FIRST, text.replacen("\"bytes_in\":2", "\"bytes_in\":7", 1).into_bytes());
+    files.set_fault(Some(Fault::Full { bytes_left: 0 }));
+    assert!(matches!(
+        try_open(&files, Arc::new(Inline), Tampering::Alarm).err(),
+        Some(OpenTrailError::Write { .. })
+    ));
+    files.set_fault(None);
+    let running = open(&files);
+    assert!(running.trail.status().alarm && running.opened.places == 1);
+}
+
+#[tokio::test]
+async fn a_trail_of_another_cluster_is_not_continued_and_is_no_alarm_for_who_begins() {
     let (files, _) = small_trail(2, false).await;
     let text = String::from_utf8(files.contents(FIRST)).unwrap();
     files.replace(FIRST, text.replace("c1c1", "c2c2").into_bytes());
-    assert!(matches!(
-        try_open(&files, Arc::new(Inline), Tampering::Refuse).err(),
-        Some(OpenTrailError::Tampered { .. })
-    ));
+    let running = open(&files);
+    assert!(running.trail.status().alarm);
+    running.end().await;
+    files.remove(SegmentNumber(2)).unwrap();
+    let running = try_open(&files, Arc::new(Inline), Tampering::Expected).unwrap();
+    assert!(!running.trail.status().alarm && running.opened.places > 0);
 }
 
 #[tokio::test]
@@ -171,4 +203,26 @@ async fn a_killed_process_leaves_room_behind_its_lines_and_no_note() {
     assert_eq!(report(&files).notes, Vec::<Note>::new());
     open(&files).end().await;
     assert!(files.contents(FIRST).ends_with(b"\"}\n"));
+}
+
+#[tokio::test]
+async fn a_write_that_was_intended_and_has_no_outcome_is_found_by_the_next_process() {
+    let files = MemoryFiles::default();
+    let running = open(&files);
+    let write = |number, phase, class| RecordDraft { phase, class, ..draft(number) };
+    for draft in [
+        write(1, Phase::Intent, Class::Manage),
+        write(2, Phase::Intent, Class::Manage),
+        write(1, Phase::Done, Class::Manage),
+        write(3, Phase::Intent, Class::Cluster),
+        write(4, Phase::Done, Class::Use),
+    ] {
+        running.trail.record(draft).await.unwrap();
+    }
+    running.trail.give_key(segment_key(9)).await.unwrap();
+    running.trail.record(write(5, Phase::Intent, Class::Operate)).await.unwrap();
+    running.kill().await;
+    let open = |number, class| OpenIntent { request: draft(number).request, class };
+    let found = fixture::open(&files).opened.intents;
+    assert_eq!(found, [open(2, Class::Manage), open(5, Class::Operate)]);
 }

@@ -9,10 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fixture::{FIRST, Running, draft, heads, open, report, report_with, try_open};
+use keyclave_audit::files::{SegmentNumber, TrailFiles};
 use keyclave_audit::memory::{Fault, MemoryFiles};
 use keyclave_audit::open::Tampering;
 use keyclave_audit::segment_key::NoKeys;
-use keyclave_audit::trail::{DiskFault, QUEUE_RECORDS_MAX, RECORD_DEADLINE, StopCause, TrailError};
+use keyclave_audit::trail::{
+    DiskFault, FREE_SEGMENTS_MIN, QUEUE_RECORDS_MAX, RECORD_DEADLINE, SEGMENT_BYTES, StopCause, TrailError,
+};
 use keyclave_types::threads::Threads;
 use tokio::time::{Instant, advance, sleep, timeout};
 
@@ -39,7 +42,7 @@ impl Held {
 
 fn held() -> (MemoryFiles, Held, Running) {
     let (files, threads) = (MemoryFiles::default(), Held::default());
-    let running = try_open(&files, Arc::new(threads.clone()), Tampering::Refuse).unwrap();
+    let running = try_open(&files, Arc::new(threads.clone()), Tampering::Alarm).unwrap();
     (files, threads, running)
 }
 
@@ -191,7 +194,7 @@ async fn a_file_removed_or_replaced_is_noticed_within_a_second_without_a_record(
         running.record([1]).await;
         let mut status = running.trail.watch();
         let copy = files.contents(FIRST);
-        files.remove(FIRST);
+        files.remove(FIRST).unwrap();
         if replaced {
             files.replace(FIRST, copy);
         }
@@ -233,7 +236,7 @@ async fn lost_work_is_a_stop_and_not_a_silence() {
             drop(work);
         }
     }
-    let running = try_open(&MemoryFiles::default(), Arc::new(Lossy), Tampering::Refuse).unwrap();
+    let running = try_open(&MemoryFiles::default(), Arc::new(Lossy), Tampering::Alarm).unwrap();
     assert_eq!(running.trail.record(draft(1)).await, Err(TrailError::Stop(StopCause::Lost)));
     assert_eq!(running.task.await.unwrap(), Err(StopCause::Lost));
 }
@@ -261,4 +264,59 @@ fn a_failed_device_is_named_and_not_uncategorized() {
     const EIO: i32 = 5;
     let cause = StopCause::Sync(DiskFault::from(&std::io::Error::from_raw_os_error(EIO)));
     assert!(cause.to_string().contains("Input/output error"), "{cause}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn little_room_shows_within_a_second_and_ends_when_there_is_room_again() {
+    let files = MemoryFiles::default();
+    let running = open(&files);
+    let mut status = running.trail.watch();
+    assert!(!status.borrow().low);
+    for (free, low) in
+        [(FREE_SEGMENTS_MIN * SEGMENT_BYTES - 1, true), (FREE_SEGMENTS_MIN * SEGMENT_BYTES, false)]
+    {
+        files.set_free(Some(free));
+        let shown = status.wait_for(|status| status.low == low);
+        timeout(Duration::from_secs(1), shown).await.expect("shown within a second").unwrap();
+    }
+    // What is asked of it goes on record all the same.
+    files.set_free(Some(0));
+    running.record([1]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_segment_removed_or_replaced_is_noticed_within_a_second() {
+    for replaced in [false, true] {
+        let files = MemoryFiles::default();
+        let running = open(&files);
+        running.record([1]).await;
+        running.trail.give_key(fixture::segment_key(9)).await.unwrap();
+        running.record([2]).await;
+        let mut status = running.trail.watch();
+        assert_eq!(status.borrow().segment.0, 2);
+        let copy = files.contents(FIRST);
+        files.remove(FIRST).unwrap();
+        if replaced {
+            files.replace(FIRST, copy);
+        }
+        let noticed = status.wait_for(|status| status.stopped == Some(StopCause::Replaced));
+        timeout(Duration::from_secs(1), noticed).await.expect("noticed within a second").unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn segments_that_the_ledger_lets_go_are_removed_and_nobody_is_alarmed() {
+    let files = MemoryFiles::default();
+    let running = open(&files);
+    for segment in 1..=3 {
+        running.record([segment]).await;
+        running.trail.forget_keys().await.unwrap();
+        running.trail.give_key(fixture::segment_key(segment as u8)).await.unwrap();
+    }
+    running.record([4]).await;
+    running.trail.drop_before(SegmentNumber(3)).await.unwrap();
+    assert_eq!(files.segments().unwrap(), [SegmentNumber(3), SegmentNumber(4)]);
+    sleep(Duration::from_secs(5)).await;
+    running.record([5]).await;
+    running.end().await;
 }

@@ -65,7 +65,7 @@ async fn golden(sealed: bool) -> MemoryFiles {
         cluster: CLUSTER,
         node: node(),
         now: START,
-        tampering: Tampering::Refuse,
+        tampering: Tampering::Alarm,
     };
     let (trail, task, _) = open.open().unwrap();
     let task = tokio::spawn(task.run());

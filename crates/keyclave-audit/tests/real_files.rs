@@ -29,7 +29,7 @@ fn open(path: &Path, seed: u8) -> Running {
         cluster: CLUSTER,
         node: node(),
         now: START,
-        tampering: Tampering::Refuse,
+        tampering: Tampering::Alarm,
     };
     let (trail, task, opened) = open.open().unwrap();
     Running { trail, task: tokio::spawn(task.run()), opened }

@@ -5,7 +5,7 @@
 mod fixture;
 
 use fixture::{AllKeys, FIRST, lines, report, report_with, small_trail};
-use keyclave_audit::files::SegmentNumber;
+use keyclave_audit::files::{SegmentNumber, TrailFiles};
 use keyclave_audit::finding::{Finding, FindingKind, Note};
 use keyclave_audit::memory::MemoryFiles;
 use keyclave_audit::segment_key::NoKeys;
@@ -178,7 +178,7 @@ async fn a_missing_or_foreign_segment_is_found() {
     let kinds: Vec<_> = report(&files).findings.into_iter().map(|finding| finding.kind).collect();
     assert_eq!(kinds, [FindingKind::HeaderForeign, FindingKind::HeaderUnlinked]);
 
-    files.remove(SegmentNumber(2));
+    files.remove(SegmentNumber(2)).unwrap();
     let kinds: Vec<_> = report(&files).findings.into_iter().map(|finding| finding.kind).collect();
     assert_eq!(kinds, [FindingKind::SegmentMissing, FindingKind::HeaderForeign]);
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fixture::{CLUSTER, FIRST, START, lines, node, open, report, report_on, segment_key, try_open};
 use keyclave_audit::checkpoint::Checkpoint;
-use keyclave_audit::files::SegmentNumber;
+use keyclave_audit::files::{SegmentNumber, TrailFiles};
 use keyclave_audit::finding::{FindingKind, Note};
 use keyclave_audit::memory::{Fault, MemoryFiles};
 use keyclave_audit::note::{self, NoteError, NoteKey};
@@ -73,7 +73,7 @@ async fn a_root_that_the_trail_never_had_or_does_not_have_any_more_is_found() {
     let findings = report_on(&files, &[], &[foreign]).findings;
     assert_eq!((findings.len(), findings[0].sequence), (1, 3));
     assert_eq!(findings[0].kind, FindingKind::RootDiffers { expected: [7; 32] });
-    files.remove(SegmentNumber(3));
+    files.remove(SegmentNumber(3)).unwrap();
     let findings = report_on(&files, &[], &[stood[5].1, stood[3].1]).findings;
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!((findings[0].segment, &findings[0].kind), (FIRST, &FindingKind::TreeCut { leaves: 6 }));
@@ -97,8 +97,8 @@ async fn a_header_with_another_tree_is_found() {
 #[tokio::test]
 async fn what_is_left_after_old_segments_are_gone_still_has_the_roots() {
     let (files, stood) = three_segments().await;
-    files.remove(FIRST);
-    files.remove(SegmentNumber(2));
+    files.remove(FIRST).unwrap();
+    files.remove(SegmentNumber(2)).unwrap();
     let (heads, trees): (Vec<_>, Vec<_>) = stood.into_iter().unzip();
     let expectation = |continues| Expectation {
         begins: SegmentNumber(3),
@@ -142,7 +142,7 @@ async fn after_acknowledged_tampering_another_tree_begins() {
     let text = String::from_utf8(files.contents(SegmentNumber(3))).unwrap();
     files
         .replace(SegmentNumber(3), text.replacen("\"outcome\":\"OK\"", "\"outcome\":\"KO\"", 1).into_bytes());
-    let running = try_open(&files, Arc::new(Inline), Tampering::Acknowledged).unwrap();
+    let running = try_open(&files, Arc::new(Inline), Tampering::Alarm).unwrap();
     let status = running.trail.status();
     running.end().await;
     let tree = status.tree.unwrap();
@@ -216,7 +216,7 @@ async fn nothing_is_proven_of_changed_records_or_by_another_key() {
     assert!(matches!(refused, Err(ProofError::Note(NoteError::Unsigned))));
     let foreign = signed((stood[5].0, TreeHead { root: [1; 32], ..stood[5].1 }));
     assert!(matches!(Proof::make(&files, Claim::Leaf(0), &foreign, &key), Err(ProofError::Differs)));
-    files.remove(SegmentNumber(1));
+    files.remove(SegmentNumber(1)).unwrap();
     // The header of the second segment holds what it takes for its own records, and nothing about those before it.
     assert!(Proof::make(&files, Claim::Leaf(2), &signed(stood[5]), &key).is_ok());
     assert!(matches!(Proof::make(&files, Claim::Leaf(1), &signed(stood[5]), &key), Err(ProofError::Missing)));

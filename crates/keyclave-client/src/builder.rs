@@ -135,7 +135,7 @@ impl Builder {
         let entropy = self.entropy.map_or_else(entropy::system, Ok)?;
         let fleet = Fleet::new(self.endpoints, dial);
         let shared = Shared { fleet, seen: Seen::default(), entropy: Mutex::new(entropy) };
-        let settings = Settings { token, deadline: self.deadline, request_id: None };
+        let settings = Settings { token, deadline: self.deadline, request_id: None, receipts: None };
         Ok(Client { shared: Arc::new(shared), settings })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use keyclave_proto::reason::Reason;
 use keyclave_types::position::Position;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::metadata::AsciiMetadataValue;
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -77,10 +77,14 @@ impl Client {
                 let sent = send(member.channel(), self.dressed(request.clone(), limit));
                 let status = match timeout(limit, sent).await {
                     Ok(Ok(response)) => {
+                        self.note_receipt(response.metadata());
                         member.answered();
                         return self.accept(response.into_inner());
                     }
-                    Ok(Err(status)) => Some(status),
+                    Ok(Err(status)) => {
+                        self.note_receipt(status.metadata());
+                        Some(status)
+                    }
                     Err(_) => None,
                 };
                 lasting += usize::from(self.judge(&mut attempts, member, status.as_ref(), limit)?);
@@ -92,6 +96,12 @@ impl Client {
                 return Err(attempts.give_up());
             }
             attempts.pause(self.jitter()).await;
+        }
+    }
+
+    fn note_receipt(&self, metadata: &MetadataMap) {
+        if let Some(receipts) = &self.settings.receipts {
+            receipts.note(metadata);
         }
     }
 

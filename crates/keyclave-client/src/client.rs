@@ -19,6 +19,7 @@ use crate::builder::Builder;
 use crate::call::{Failure, Repeat};
 use crate::error::{OnceError, ReadError, WriteError};
 use crate::fleet::Fleet;
+use crate::receipts::Receipts;
 use crate::seen::Seen;
 use crate::wire::{self, Positioned};
 
@@ -40,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) token: Option<Arc<Zeroizing<String>>>,
     pub(crate) deadline: Duration,
     pub(crate) request_id: Option<RequestId>,
+    pub(crate) receipts: Option<Receipts>,
 }
 
 /// A value, and the position that it reflects.

@@ -26,6 +26,7 @@ pub mod audit;
 pub mod cluster;
 pub mod crypto;
 pub mod keys;
+pub mod receipts;
 pub mod rights;
 pub mod seal;
 

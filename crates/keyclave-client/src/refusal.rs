@@ -78,6 +78,13 @@ fn advice(reason: Reason) -> &'static str {
         Reason::Internal | Reason::PermitForeign => "look at that node's log",
         Reason::Unauthenticated => "set KEYCLAVE_TOKEN to a valid token of this cluster",
         Reason::Denied => "ask an administrator; `keyclave access explain` says what is missing",
+        Reason::PersonsOnly => "let a person do it, with a token of their own",
+        Reason::AuditHeld => "see who holds it with `keyclave audit trails`",
+        Reason::AuditTampered => {
+            "keep its audit directory as it is, look with `keyclave audit verify`, then `keyclave audit acknowledge`"
+        }
+        Reason::AuditRoom => "make room on that node's disk, or shorten `keyclave audit retention`",
+        Reason::OtherNode => "name that node among the endpoints",
         Reason::LocalOnly => "run this on the node's own machine, against its socket",
         Reason::AccessHeadMismatch | Reason::RecordLost | Reason::AnchorBackwards => {
             "a node's store was damaged or changed by hand; compare the nodes' digests in `keyclave operator status`"

@@ -72,6 +72,10 @@ fn of_reason(reason: Reason) -> Verdict {
         | Reason::Deadline
         | Reason::Conflict
         | Reason::FloorAhead
+        | Reason::AuditTampered
+        | Reason::AuditRoom
+        // Another of the endpoints may be that node.
+        | Reason::OtherNode
         | Reason::MembershipBusy => busy(false),
         // The leader may have committed it before the answer, its record or its confirmation was lost.
         Reason::NotConfirmed
@@ -82,6 +86,8 @@ fn of_reason(reason: Reason) -> Verdict {
         | Reason::Unauthenticated
         | Reason::Denied
         | Reason::LocalOnly
+        | Reason::PersonsOnly
+        | Reason::AuditHeld
         | Reason::AccessHeadMismatch
         | Reason::PermitForeign
         | Reason::InvalidField

@@ -17,11 +17,13 @@ use keyclave_vault::refusal::{Refusal, Refused};
 use keyclave_vault::rotation::{self, Due, DueWork, Worked};
 use tokio::time::Instant;
 
+use crate::anchoring::Anchoring;
 use crate::failure::Failure;
 use crate::forgetting::Forgetting;
 use crate::host::Host;
 use crate::member::Member;
 use crate::noting::Act;
+use crate::retaining::Retaining;
 use crate::timekeeping::Asked;
 
 /// How often there is work to look for; what is due is done within a second.
@@ -36,6 +38,8 @@ pub(crate) async fn work<H: Host>(member: Weak<Member<H>>) {
     let mut failing = false;
     let mut asked = Asked::default();
     let mut forgetting = Forgetting::new();
+    let mut anchoring = Anchoring::new();
+    let mut retaining = Retaining::new();
     let mut held_up = BTreeMap::new();
     loop {
         tokio::time::sleep(Duration::from_millis(ROUND_MS)).await;
@@ -59,7 +63,10 @@ pub(crate) async fn work<H: Host>(member: Weak<Member<H>>) {
             continue;
         }
         let leading = member.cluster.leadership().mine;
-        member.anchor_trail(&mut forgetting, deadline).await;
+        // Before anything is anchored: outcomes are kept in the ledger until they are.
+        member.resolve_intents(&retaining).await;
+        member.anchor_trail(&mut anchoring, deadline).await;
+        member.drop_old_segments(&mut retaining, deadline).await;
         member.forget_requests(&mut forgetting, leading.is_some(), deadline).await;
         if let Some(leader) = leading {
             // Whatever falls due falls due by a time that the others were asked for.

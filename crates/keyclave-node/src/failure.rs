@@ -5,6 +5,7 @@ use keyclave_cluster::propose::ProposeError;
 use keyclave_cluster::transport::call::CallError;
 use keyclave_proto::reason::Reason;
 use keyclave_proto::status::{Details, POSITION_KEY};
+use keyclave_types::ids::NodeId;
 use keyclave_types::position::Position;
 use keyclave_vault::refusal::Refusal;
 use tonic::Status;
@@ -33,6 +34,15 @@ pub enum Failure {
     /// The trail could not be written.
     #[error("the audit trail could not be written; nothing is answered without it")]
     Trail(#[from] TrailError),
+    /// The trail was tampered with.
+    #[error("this node's audit trail was tampered with: it serves nobody until a person has acknowledged it")]
+    TrailTampered,
+    /// There is little room for the trail.
+    #[error("there is little room for this node's audit trail: it serves operators only")]
+    TrailLow,
+    /// What was asked for is about another node.
+    #[error("this is node {0}, and the request is about another one: ask that one")]
+    OtherNode(NodeId),
     /// The view could not be opened or followed.
     #[error("this node cannot open its ledger")]
     Keeper(#[from] KeeperError),
@@ -76,6 +86,9 @@ impl Failure {
             Self::Propose(ProposeError::Unknown) => Reason::OutcomeUnknown,
             Self::Propose(ProposeError::Stopped) => Reason::ShuttingDown,
             Self::Trail(_) => Reason::AuditUnavailable,
+            Self::TrailTampered => Reason::AuditTampered,
+            Self::TrailLow => Reason::AuditRoom,
+            Self::OtherNode(_) => Reason::OtherNode,
             Self::Keeper(_) => Reason::CatchingUp,
             Self::Behind => Reason::FloorAhead,
             Self::Contended => Reason::Conflict,
@@ -117,6 +130,9 @@ impl Failure {
             | Self::Sealed
             | Self::Refused(_)
             | Self::Trail(_)
+            | Self::TrailTampered
+            | Self::TrailLow
+            | Self::OtherNode(_)
             | Self::Keeper(_)
             | Self::OtherGeneration
             | Self::NoSuccessor

@@ -71,6 +71,8 @@ mod tests {
             segment: SegmentNumber(1),
             segment_key: None,
             tree: None,
+            alarm: false,
+            low: false,
             sealing: false,
             spare: false,
             stopped: None,

@@ -40,6 +40,7 @@ pub mod timekeeping;
 
 mod health;
 
+mod anchoring;
 mod asking;
 mod certificate;
 mod chores;
@@ -50,6 +51,7 @@ mod keys;
 mod maintaining;
 mod noting;
 mod rejoining;
+mod retaining;
 mod settling;
 mod settling_in;
 mod unsealed;

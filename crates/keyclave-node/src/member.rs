@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keyclave_audit::open::{OpenTrail, OpenTrailError, Tampering};
+use keyclave_audit::open::{OpenIntent, OpenTrail, OpenTrailError, Tampering};
 use keyclave_audit::trail::Trail;
 use keyclave_cluster::cluster::Cluster;
 use keyclave_cluster::guard::Pins;
@@ -91,6 +91,8 @@ pub struct Member<H: Host> {
     pub(crate) connections: Connections,
     pub(crate) establish: Establish<H::Wire>,
     pub(crate) trail: Trail,
+    /// Writes of callers that the process before this one left without an outcome on record.
+    pub(crate) open_intents: Mutex<Vec<OpenIntent>>,
     pub(crate) ceremony: Mutex<Ceremony>,
     pub(crate) guesses: Mutex<Guesses>,
     /// An unsealed peer did not accept this machine's restart key.
@@ -144,7 +146,7 @@ impl<H: Host> Member<H> {
         let mut entropy = Entropy::from_seed(world.entropy.seed());
         let (seed, ceremony) = (u64::from_be_bytes(entropy.array()), entropy.array());
         let guesses = home.guesses()?;
-        let (trail, trail_task) = open_trail(&host, &world, local, begins, entropy)?;
+        let (trail, trail_task, open_intents) = open_trail(&host, &world, local, begins, entropy)?;
         let cluster = Cluster::start(StartCluster {
             me,
             cluster: membership.cluster,
@@ -174,6 +176,7 @@ impl<H: Host> Member<H> {
             connections,
             establish,
             trail,
+            open_intents: Mutex::new(open_intents),
             ceremony: Mutex::new(Ceremony::new(CeremonyId::from_bytes(ceremony))),
             guesses: Mutex::new(guesses),
             restart_refused: AtomicBool::new(false),
@@ -296,7 +299,7 @@ fn open_trail<H: Host>(
     local: LocalNode,
     begins: bool,
     mut entropy: Entropy,
-) -> Result<(Trail, impl Future<Output = ()> + Send + use<H>), StartMemberError> {
+) -> Result<(Trail, impl Future<Output = ()> + Send + use<H>, Vec<OpenIntent>), StartMemberError> {
     let opening = OpenTrail {
         files: host.trail_files().map_err(StartMemberError::Files)?,
         threads: Arc::new(HostThreads(host.clone())),
@@ -305,7 +308,7 @@ fn open_trail<H: Host>(
         node: local.node,
         now: world.clock.now(),
         // A trail of another cluster is no reason to stay out of this one; it stays where it is, and the new one says so.
-        tampering: if begins { Tampering::Acknowledged } else { Tampering::Refuse },
+        tampering: if begins { Tampering::Expected } else { Tampering::Alarm },
     };
     let (trail, task, opened) = opening.open()?;
     if opened.torn_bytes > 0 {
@@ -314,12 +317,15 @@ fn open_trail<H: Host>(
             "a torn write at the end of the audit trail was cut and kept aside"
         );
     }
+    if opened.places > 0 {
+        tracing::error!(places = opened.places, "the audit trail was tampered with while no process ran");
+    }
     let run = async move {
         if let Err(cause) = task.run().await {
             tracing::error!(%cause, "the audit trail has stopped");
         }
     };
-    Ok((trail, run))
+    Ok((trail, run, opened.intents))
 }
 
 /// Ends connections of whoever is no longer a member whenever something was applied that may have changed it.

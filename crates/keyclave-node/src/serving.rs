@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keyclave_audit::trail::Trail;
 use keyclave_crypto::entropy::Entropy;
-use keyclave_policy::{Action, Circumstances};
+use keyclave_policy::{Action, Circumstances, Class};
 use keyclave_types::ids::NodeId;
 use keyclave_types::position::Position;
 use keyclave_types::request::{Write, WriteAnswer};
@@ -79,6 +79,19 @@ impl<H: Host> Serving<H> {
             return Err(Failure::Sealed);
         }
         Ok(view)
+    }
+
+    /// Whether this node may do that while its trail stands as it does. Tampered with, only what looks at it and what
+    /// takes the node out of service; with little room, only what operators do.
+    pub fn trail_allows(&self, action: Action) -> Result<(), Failure> {
+        let status = self.member.trail.status();
+        if status.alarm && !serves_tampered(action) {
+            return Err(Failure::TrailTampered);
+        }
+        if status.low && !serves_low(action) {
+            return Err(Failure::TrailLow);
+        }
+        Ok(())
     }
 
     /// The time that decides over `view`.
@@ -239,5 +252,56 @@ impl<H: Host> Serving<H> {
     /// The member that this is.
     pub fn member(&self) -> &Arc<Member<H>> {
         &self.member
+    }
+}
+
+fn serves_tampered(action: Action) -> bool {
+    match action.class() {
+        Class::Open | Class::Machine | Class::Known | Class::Cluster => true,
+        Class::Use | Class::Manage | Class::Danger => false,
+        Class::Read => {
+            matches!(
+                action,
+                Action::ReadAudit | Action::ClusterStatus | Action::ListMembers | Action::Diagnose
+            )
+        }
+        Class::Operate => matches!(
+            action,
+            Action::AcknowledgeTrail
+                | Action::KeepTrail
+                | Action::SealNode
+                | Action::SealCluster
+                | Action::RemoveMember
+                | Action::StepDown
+        ),
+    }
+}
+
+fn serves_low(action: Action) -> bool {
+    match action.class() {
+        Class::Open | Class::Machine | Class::Known | Class::Cluster | Class::Operate => true,
+        Class::Use | Class::Manage | Class::Danger => false,
+        Class::Read => !matches!(action, Action::GetKey | Action::ListKeys),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tampered_trail_leaves_what_looks_at_it_and_a_full_one_leaves_operators() {
+        let allowed = |may: fn(Action) -> bool| -> Vec<_> {
+            let asked = Action::ALL.into_iter();
+            asked
+                .filter(|action| {
+                    matches!(action.class(), Class::Use | Class::Manage | Class::Danger) && may(*action)
+                })
+                .collect()
+        };
+        assert_eq!((allowed(serves_tampered), allowed(serves_low)), (Vec::new(), Vec::new()));
+        assert!(serves_tampered(Action::AcknowledgeTrail) && serves_tampered(Action::ReadAudit));
+        assert!(!serves_tampered(Action::ChangePolicies) && !serves_tampered(Action::GetKey));
+        assert!(serves_low(Action::KeepTrail) && serves_low(Action::Admit) && !serves_low(Action::ListKeys));
     }
 }

@@ -83,6 +83,10 @@ pub enum Action {
     Diagnose,
     /// Search or follow the trail.
     ReadAudit,
+    /// Hold or release the trail, or change how long it is kept.
+    KeepTrail,
+    /// Let a node serve again whose trail was tampered with.
+    AcknowledgeTrail,
     /// Read the descriptors of the services.
     Reflect,
     /// Read metrics.
@@ -143,7 +147,7 @@ pub enum Class {
 
 impl Action {
     /// All of them, for tables over every right.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         Self::Health,
         Self::SealStatus,
         Self::SubmitShare,
@@ -182,6 +186,8 @@ impl Action {
         Self::AcceptTime,
         Self::Diagnose,
         Self::ReadAudit,
+        Self::KeepTrail,
+        Self::AcknowledgeTrail,
         Self::Reflect,
         Self::ReadMetrics,
         Self::RotateDue,
@@ -215,6 +221,10 @@ impl Action {
             WriteKind::PutPolicy { .. } | WriteKind::RemovePolicy { .. } => {
                 (Self::ChangePolicies, Target::Cluster)
             }
+            WriteKind::HoldTrail { .. } | WriteKind::ReleaseTrail | WriteKind::RetainTrail { .. } => {
+                (Self::KeepTrail, Target::Cluster)
+            }
+            WriteKind::AcknowledgeTrail { .. } => (Self::AcknowledgeTrail, Target::Cluster),
         }
     }
 
@@ -269,7 +279,9 @@ impl Action {
             | Self::RemoveMember
             | Self::ChangeAddress
             | Self::StepDown
-            | Self::AcceptTime => Class::Operate,
+            | Self::AcceptTime
+            | Self::KeepTrail
+            | Self::AcknowledgeTrail => Class::Operate,
             Self::RotateDue | Self::ReserveUses | Self::Housekeep => Class::Cluster,
         }
     }
@@ -302,6 +314,7 @@ impl Action {
             Self::AcceptTime => Some("acceptTime"),
             Self::ClusterStatus | Self::ListMembers | Self::Diagnose => Some("status"),
             Self::ReadAudit => Some("audit"),
+            Self::KeepTrail | Self::AcknowledgeTrail => Some("trail"),
             Self::Health
             | Self::SealStatus
             | Self::SubmitShare

@@ -63,7 +63,7 @@ fn without_a_rule_nothing_is_permitted() {
 }
 
 /// One row per action of callers: administrator, operator, auditor, key-owner, application, reader.
-const TABLE: [(Action, [bool; 6]); 30] = {
+const TABLE: [(Action, [bool; 6]); 32] = {
     const ADMINISTRATOR: [bool; 6] = [true, false, false, false, false, false];
     const OPERATOR: [bool; 6] = [true, true, false, false, false, false];
     const READ: [bool; 6] = [true, false, true, false, false, false];
@@ -102,6 +102,8 @@ const TABLE: [(Action, [bool; 6]); 30] = {
         (Action::AcceptTime, OPERATOR),
         (Action::Diagnose, STATUS),
         (Action::ReadAudit, READ),
+        (Action::KeepTrail, ADMINISTRATOR),
+        (Action::AcknowledgeTrail, ADMINISTRATOR),
     ]
 };
 

@@ -70,6 +70,8 @@ reasons! {
     Unauthenticated = "UNAUTHENTICATED" => Unauthenticated,
     /// A valid credential that does not allow this.
     Denied = "DENIED" => PermissionDenied,
+    /// Only a person may do this, no program.
+    PersonsOnly = "PERSONS_ONLY" => PermissionDenied,
     /// Answered only on the node's own socket.
     LocalOnly = "LOCAL_ONLY" => PermissionDenied,
     /// The records that grant access do not match their head, so everything is denied.
@@ -216,6 +218,14 @@ reasons! {
     // The ledger.
     /// An audit head went backwards, or changed.
     AnchorBackwards = "ANCHOR_BACKWARDS" => FailedPrecondition,
+    /// Nothing of the trail is removed while somebody holds it.
+    AuditHeld = "AUDIT_HELD" => FailedPrecondition,
+    /// The node's trail was tampered with: it serves nobody until `audit acknowledge`.
+    AuditTampered = "AUDIT_TAMPERED" => Unavailable,
+    /// There is little room for the node's trail: it serves operators only.
+    AuditRoom = "AUDIT_ROOM" => Unavailable,
+    /// This is about another node: ask that one.
+    OtherNode = "OTHER_NODE" => Unavailable,
     /// The horizon of request ids only rises, and never above what is applied.
     Horizon = "HORIZON" => FailedPrecondition,
     /// The cluster's time never goes back.

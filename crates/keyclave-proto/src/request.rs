@@ -182,6 +182,10 @@ mod tests {
             RemoveMemberRequest => Asked<Write>,
             SetMemberAddressRequest => Asked<Write>,
             AcceptTimeRequest => Asked<Write>,
+            HoldTrailRequest => Asked<Write>,
+            ReleaseTrailRequest => Asked<Write>,
+            RetainTrailRequest => Asked<Write>,
+            AcknowledgeTrailRequest => Asked<Write>,
             StepDownRequest => StepDown,
         );
     }

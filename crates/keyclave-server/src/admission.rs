@@ -28,6 +28,7 @@ use crate::caller::Caller;
 use crate::metrics::{Measured, Metrics};
 use crate::origin::{Arrival, Origin};
 use crate::pipeline::{Pipeline, internal};
+use crate::receipt::ReceiptPlace;
 
 /// Bytes of a body that answers anyone, or whose sender is not known yet.
 pub(crate) const OPEN_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -164,7 +165,7 @@ where
         self.inner.poll_ready(task)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let admission = self.admission.clone();
         // The one that was made ready goes; its copy is made ready before the next call.
         let fresh = self.inner.clone();
@@ -172,16 +173,21 @@ where
         Box::pin(async move {
             let rpc = client_rpc(request.uri().path());
             let mut measured = Measured::begin(&admission.metrics, rpc);
+            let receipt = ReceiptPlace::default();
+            request.extensions_mut().insert(receipt.clone());
             match admission.admit(request, rpc).await {
                 Ok((request, held)) => {
                     let answer = inner.call(request).await?;
-                    let answer = in_our_words(answer);
+                    let mut answer = in_our_words(answer);
+                    receipt.show(answer.headers_mut());
                     measured.saw(answer.headers());
                     Ok(answer.map(|body| held.answer(body, measured)))
                 }
                 Err(status) => {
                     measured.refused(&status);
-                    Ok(status.into_http())
+                    let mut answer = status.into_http();
+                    receipt.show(answer.headers_mut());
+                    Ok(answer)
                 }
             }
         })
@@ -204,7 +210,8 @@ impl<H: Host> Admission<H> {
         let uri = request.uri().clone();
         let path = uri.path();
         // Taken out, because a body may not be shared between threads while somebody waits.
-        let caller = Caller::from(arrival.origin, request.headers());
+        let mut caller = Caller::from(arrival.origin, request.headers());
+        caller.receipt = request.extensions().get().cloned().unwrap_or_default();
         let (held, bytes_max) = if path.starts_with(REFLECTION) {
             let held = begin(&self.budgets.open, None)?;
             self.pipeline.ask(&caller, Action::Reflect, "Reflect", |_, _| ()).await?;
@@ -279,7 +286,9 @@ fn action(rpc: &'static Rpc) -> Action {
         "CreateToken" => Action::CreateToken,
         "RevokeToken" => Action::RevokeToken,
         "ListTokens" => Action::ListTokens,
-        "Search" => Action::ReadAudit,
+        "Search" | "GetTrails" => Action::ReadAudit,
+        "HoldTrail" | "ReleaseTrail" | "RetainTrail" => Action::KeepTrail,
+        "AcknowledgeTrail" => Action::AcknowledgeTrail,
         "Init" => Action::Init,
         "GetClusterStatus" => Action::ClusterStatus,
         "Join" => Action::Join,

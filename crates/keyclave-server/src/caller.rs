@@ -10,6 +10,7 @@ use tonic::Request;
 use zeroize::Zeroizing;
 
 use crate::origin::{Arrival, Origin};
+use crate::receipt::ReceiptPlace;
 
 /// How long a call may take when the caller does not say.
 const CALL_MS_DEFAULT: u64 = 10_000;
@@ -28,18 +29,28 @@ pub(crate) struct Caller {
     pub(crate) arrived: Instant,
     /// When its time is over.
     pub(crate) deadline: Instant,
+    /// Where the receipt for its record goes.
+    pub(crate) receipt: ReceiptPlace,
 }
 
 impl Caller {
     /// The caller of a request. A request without an origin did not come through a listener of ours.
     pub(crate) fn of<T>(request: &Request<T>) -> Option<Self> {
-        Some(Self::from(request.extensions().get::<Arrival>()?.origin, request.metadata().as_ref()))
+        let origin = request.extensions().get::<Arrival>()?.origin;
+        let receipt = request.extensions().get::<ReceiptPlace>().cloned().unwrap_or_default();
+        Some(Self { receipt, ..Self::from(origin, request.metadata().as_ref()) })
     }
 
     /// The caller from `origin` whose call has these headers.
     pub(crate) fn from(origin: Origin, headers: &HeaderMap) -> Self {
         let arrived = Instant::now();
-        Self { origin, bearer: bearer(headers), arrived, deadline: arrived + time_given(headers) }
+        Self {
+            origin,
+            bearer: bearer(headers),
+            arrived,
+            deadline: arrived + time_given(headers),
+            receipt: ReceiptPlace::default(),
+        }
     }
 
     /// How it came, as far as policies may look at it.

@@ -25,6 +25,7 @@ pub mod pipeline;
 
 mod caller;
 mod operations;
+mod receipt;
 mod recording;
 mod refusals;
 mod writing;

@@ -7,6 +7,7 @@ pub(crate) mod crypto;
 pub(crate) mod key;
 pub(crate) mod seal;
 mod seal_status;
+mod trails;
 
 pub(crate) mod forwarded;
 

@@ -9,7 +9,7 @@ mod answering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyclave_audit::record::{RecordDraft, Who};
+use keyclave_audit::record::Who;
 use keyclave_crypto::entropy::Entropy;
 use keyclave_node::failure::Failure;
 use keyclave_node::host::Host;
@@ -37,6 +37,7 @@ pub(crate) use answering::Found;
 
 use crate::budget::Party;
 use crate::caller::Caller;
+use crate::receipt::Recorded;
 use crate::recording::Recording;
 use crate::refusals::{COUNTED_MS, Place, Refusals};
 
@@ -360,12 +361,22 @@ impl<H: Host> Pipeline<H> {
     }
 
     /// Puts a draft on record; nothing may be answered if that fails.
-    pub(crate) async fn record(&self, member: &Member<H>, draft: RecordDraft) -> Result<(), Status> {
-        let recorded = member.trail().record(draft).await;
-        recorded.map(|_| ()).map_err(|error| {
-            self.records_missing.inc();
-            Failure::Trail(error).into_status()
-        })
+    pub(crate) async fn record(
+        &self,
+        member: &Member<H>,
+        recorded: impl Into<Recorded>,
+    ) -> Result<(), Status> {
+        let Recorded { draft, receipt: place } = recorded.into();
+        match member.trail().record(draft).await {
+            Ok(receipt) => {
+                place.iter().for_each(|place| place.put(receipt));
+                Ok(())
+            }
+            Err(error) => {
+                self.records_missing.inc();
+                Err(Failure::Trail(error).into_status())
+            }
+        }
     }
 
     pub(crate) fn now(&self) -> keyclave_types::time::UnixMillis {

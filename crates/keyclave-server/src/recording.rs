@@ -10,12 +10,14 @@ use tonic::{Code, Status};
 
 use crate::caller::Caller;
 use crate::origin::Origin;
+use crate::receipt::{ReceiptPlace, Recorded};
 
 /// One call on its way to being recorded.
 pub(crate) struct Recording {
     request: RequestId,
     class: Class,
     arrived: tokio::time::Instant,
+    receipt: ReceiptPlace,
     pub(crate) body: Body,
 }
 
@@ -31,6 +33,7 @@ impl Recording {
             request,
             class: class(action),
             arrived: caller.arrived,
+            receipt: caller.receipt.clone(),
             body: Body::new(operation, who, source),
         }
     }
@@ -66,20 +69,25 @@ impl Recording {
     }
 
     /// It is done.
-    pub(crate) fn done(&self, now: UnixMillis) -> RecordDraft {
-        self.draft(now, Phase::Done, OK)
+    pub(crate) fn done(&self, now: UnixMillis) -> Recorded {
+        self.with_receipt(self.draft(now, Phase::Done, OK))
     }
 
     /// It ended with a refusal.
-    pub(crate) fn refused(&self, now: UnixMillis, status: &Status) -> RecordDraft {
+    pub(crate) fn refused(&self, now: UnixMillis, status: &Status) -> Recorded {
         let mut draft = self.draft(now, Phase::Done, reason_word(status));
         draft.body.code = code_number(status.code());
-        draft
+        self.with_receipt(draft)
     }
 
     /// An answer was made and not given, because what it rests on had changed.
     pub(crate) fn withheld(&self, now: UnixMillis) -> RecordDraft {
         self.draft(now, Phase::Withheld, "CHANGED")
+    }
+
+    /// The record that an answer goes with: its receipt goes with the answer.
+    fn with_receipt(&self, draft: RecordDraft) -> Recorded {
+        Recorded { draft, receipt: Some(self.receipt.clone()) }
     }
 
     fn draft(&self, time: UnixMillis, phase: Phase, outcome: &'static str) -> RecordDraft {

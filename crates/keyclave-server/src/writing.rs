@@ -54,7 +54,7 @@ impl<H: Host> Pipeline<H> {
         };
         let write = asked.request;
         let (action, target) = Action::of_write(&write.change);
-        let mut recording = Recording::new(&caller, self.request_id(), action, rpc.operation);
+        let mut recording = Recording::new(&caller, write.request_id, action, rpc.operation);
         recording.body.key = target.key().cloned();
         recording.body.version = version(&write.change);
         recording.body.bytes_in = bytes.len() as u64;

@@ -50,7 +50,8 @@ fn row(path: &str) -> &'static str {
         "CreateToken" | "RevokeToken" | "RevokeCredentials" | "PutSubject" | "RemoveSubject" | "PutGroup"
         | "RemoveGroup" | "PutPolicy" | "RemovePolicy" => "A",
         "ListTokens" | "ListSubjects" | "ListGroups" | "GetPolicy" | "ListPolicies" | "Explain"
-        | "WhoCan" | "Search" => "AU",
+        | "WhoCan" | "Search" | "GetTrails" => "AU",
+        "HoldTrail" | "ReleaseTrail" | "RetainTrail" | "AcknowledgeTrail" => "A",
         "GetClusterStatus" | "ListMembers" => "AOU",
         "SealNode" | "Admit" | "CreateJoinToken" | "RemoveMember" | "SetMemberAddress" | "StepDown"
         | "AcceptTime" => "AO",
@@ -108,6 +109,11 @@ fn message(path: &str, request_id: Vec<u8>) -> Vec<u8> {
         "StepDown" => v1::StepDownRequest { to_node: Some(99) }.to_wire(),
         "AcceptTime" => v1::AcceptTimeRequest { time_unix_ms: 1, request_id }.to_wire(),
         "Search" => v1::SearchRequest::default().to_wire(),
+        "GetTrails" => v1::GetTrailsRequest {}.to_wire(),
+        "HoldTrail" => v1::HoldTrailRequest { reason: "a trial".to_owned(), request_id }.to_wire(),
+        "ReleaseTrail" => v1::ReleaseTrailRequest { request_id }.to_wire(),
+        "RetainTrail" => v1::RetainTrailRequest { keep_ms: None, request_id }.to_wire(),
+        "AcknowledgeTrail" => v1::AcknowledgeTrailRequest { node: 99, request_id }.to_wire(),
         "CreateToken" => {
             v1::CreateTokenRequest { subject: absent, lifetime_ms: None, request_id, floor }.to_wire()
         }

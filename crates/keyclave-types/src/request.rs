@@ -157,6 +157,23 @@ pub enum WriteKind {
         /// Which.
         name: PolicyName,
     },
+    /// Keep every record of the trail from now on, whatever its age.
+    HoldTrail {
+        /// Why, for whoever reads it later.
+        reason: String,
+    },
+    /// Let old records go again.
+    ReleaseTrail,
+    /// Change how long records of the trail are kept.
+    RetainTrail {
+        /// How long at least; without end if none.
+        keep_ms: Option<u64>,
+    },
+    /// Let a node serve again whose trail was tampered with.
+    AcknowledgeTrail {
+        /// Which node.
+        node: NodeId,
+    },
 }
 
 impl Stored for WriteKind {

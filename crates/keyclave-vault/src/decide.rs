@@ -17,10 +17,11 @@ mod rotate_key;
 mod seal;
 mod set_enabled;
 mod time;
+mod trail;
 mod update_key;
 
 use keyclave_crypto::entropy::Entropy;
-use keyclave_policy::{Action, Permit};
+use keyclave_policy::{Action, Permit, Principal};
 use keyclave_types::ids::RecordId;
 use keyclave_types::position::Revision;
 use keyclave_types::request::{Write, WriteAnswer, WriteKind};
@@ -93,7 +94,7 @@ pub fn decide(
             }
             return Ok(answer);
         }
-        let answer = change(draft, &write.change)?;
+        let answer = change(draft, permit.principal(), &write.change)?;
         if draft.changes_anything() {
             earlier::remember(draft, write.request_id, digest, &answer);
         }
@@ -101,7 +102,7 @@ pub fn decide(
     })
 }
 
-fn change(draft: &mut Draft<'_>, change: &WriteKind) -> Result<WriteAnswer, Refusal> {
+fn change(draft: &mut Draft<'_>, principal: &Principal, change: &WriteKind) -> Result<WriteAnswer, Refusal> {
     match change {
         WriteKind::CreateKey { name, algorithm, rules } => {
             create_key::create_key(draft, name, *algorithm, *rules)
@@ -137,5 +138,9 @@ fn change(draft: &mut Draft<'_>, change: &WriteKind) -> Result<WriteAnswer, Refu
         WriteKind::RemoveGroup { name } => access::remove_group(draft, name),
         WriteKind::PutPolicy { name, text } => access::put_policy(draft, name, text),
         WriteKind::RemovePolicy { name } => access::remove_policy(draft, name),
+        WriteKind::HoldTrail { reason } => trail::hold(draft, principal, reason),
+        WriteKind::ReleaseTrail => trail::release(draft, principal),
+        WriteKind::RetainTrail { keep_ms } => trail::retain(draft, principal, *keep_ms),
+        WriteKind::AcknowledgeTrail { node } => trail::acknowledge(draft, principal, *node),
     }
 }

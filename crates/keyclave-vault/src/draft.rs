@@ -69,6 +69,11 @@ impl<'a> Draft<'a> {
         self.occasion.now.noted()
     }
 
+    /// The time, if it may be relied on.
+    pub(crate) fn relied_now(&self) -> Option<UnixMillis> {
+        self.occasion.now.relied()
+    }
+
     /// Whether anything is to change so far.
     pub(crate) fn changes_anything(&self) -> bool {
         !self.changes.is_empty()

@@ -75,6 +75,12 @@ pub enum RecordKind {
     Policy = 22,
     /// [`access::AccessFloor`].
     AccessFloor = 23,
+    /// The key that signs how trails stand: [`cluster::TRAIL_KEY_FORMAT`] and an Ed25519 seed.
+    TrailKey = 32,
+    /// [`cluster::TrailRules`].
+    TrailRules = 33,
+    /// [`cluster::KeptTrail`].
+    KeptTrail = 34,
 }
 
 impl RecordKind {
@@ -92,7 +98,7 @@ impl RecordKind {
     }
 
     /// The most frequent first.
-    pub(crate) const LIKELY_FIRST: [Self; 25] = [
+    pub(crate) const LIKELY_FIRST: [Self; 28] = [
         Self::Key,
         Self::RequestOutcome,
         Self::VersionPage,
@@ -118,6 +124,9 @@ impl RecordKind {
         Self::RewritingOrder,
         Self::Rewritten,
         Self::AccessFloor,
+        Self::TrailKey,
+        Self::TrailRules,
+        Self::KeptTrail,
     ];
 
     /// Whether the access head counts it.
@@ -159,6 +168,9 @@ pub(crate) enum RecordName<'a> {
     Group(&'a GroupName),
     Policy(&'a PolicyName),
     AccessFloor,
+    TrailKey,
+    TrailRules,
+    KeptTrail(NodeId),
 }
 
 impl RecordName<'_> {
@@ -189,6 +201,9 @@ impl RecordName<'_> {
             Self::Group(_) => RecordKind::Group,
             Self::Policy(_) => RecordKind::Policy,
             Self::AccessFloor => RecordKind::AccessFloor,
+            Self::TrailKey => RecordKind::TrailKey,
+            Self::TrailRules => RecordKind::TrailRules,
+            Self::KeptTrail(_) => RecordKind::KeptTrail,
         }
     }
 
@@ -205,7 +220,8 @@ impl RecordName<'_> {
             | Self::RestartKey(node)
             | Self::Admission(node)
             | Self::AuditAnchor(node)
-            | Self::Rewritten(node) => node.get().to_be_bytes().to_vec(),
+            | Self::Rewritten(node)
+            | Self::KeptTrail(node) => node.get().to_be_bytes().to_vec(),
             Self::RequestOutcome(id) => id.as_bytes().to_vec(),
             Self::AuditSegmentKey(segment) => segment.to_vec(),
             Self::AccessHead
@@ -216,7 +232,9 @@ impl RecordName<'_> {
             | Self::CaKey
             | Self::RejoinRules
             | Self::RewritingOrder
-            | Self::AccessFloor => Vec::new(),
+            | Self::AccessFloor
+            | Self::TrailKey
+            | Self::TrailRules => Vec::new(),
             // A kind has no colon in its word, so a user and a service never share bytes.
             Self::Subject(subject) => subject.to_string().into_bytes(),
             Self::Group(name) | Self::Policy(name) => name.as_str().as_bytes().to_vec(),

@@ -273,6 +273,12 @@ pub enum Refusal {
         /// What was to be accepted.
         found: UnixMillis,
     },
+    /// Only a person may do this.
+    #[error("only a person may do this, no program")]
+    PersonsOnly,
+    /// Nothing may be removed from the trail.
+    #[error("the trail is held: nothing of it is removed")]
+    TrailHeld,
     /// A record of this name exists.
     #[error("the record exists")]
     RecordExists,
@@ -342,6 +348,8 @@ impl Refusal {
             Self::AnchorBackwards { .. } => "ANCHOR_BACKWARDS",
             Self::Horizon { .. } => "HORIZON",
             Self::TimeBackwards { .. } => "TIME_BACKWARDS",
+            Self::PersonsOnly => "PERSONS_ONLY",
+            Self::TrailHeld => "AUDIT_HELD",
             Self::RecordExists => "RECORD_EXISTS",
             Self::RecordLost => "RECORD_LOST",
         }

@@ -11,6 +11,7 @@ mod members;
 mod requests;
 mod rewritings;
 mod rotations;
+mod trails;
 mod views;
 
 use std::cell::Cell;

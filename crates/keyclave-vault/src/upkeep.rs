@@ -7,6 +7,7 @@ mod marks;
 mod node;
 mod requests;
 mod rewriting;
+mod segments;
 mod uses;
 
 use keyclave_crypto::entropy::Entropy;
@@ -24,9 +25,10 @@ use crate::decide::Decision;
 use crate::draft::Draft;
 use crate::occasion::Occasion;
 use crate::records::RecordName;
-use crate::records::cluster::{ClusterTime, SEGMENT_KEY_FORMAT};
+use crate::records::cluster::{AnchoredTree, ClusterTime, KeptTrail, SEGMENT_KEY_FORMAT, TRAIL_KEY_FORMAT};
 use crate::records::plain::Certificate;
 use crate::refusal::{Refusal, Refused};
+use crate::upkeep::node::Head;
 use crate::view::View;
 
 /// One piece of upkeep. Its stored form is what a member sends to the leader.
@@ -89,6 +91,8 @@ pub enum Upkeep {
         sequence: u64,
         /// That record's hash.
         hash: [u8; 32],
+        /// The tree over the records up to it.
+        tree: Option<AnchoredTree>,
     },
     /// Make the key of an audit segment.
     CreateSegmentKey {
@@ -127,10 +131,29 @@ pub enum Upkeep {
         /// Up to which index its log was gone before.
         index: u64,
     },
+    /// Make the key that signs how trails stand, if there is none.
+    CreateTrailKey,
+    /// Remove old segments of a node's trail, with their keys: what they hold cannot be read any more.
+    DropSegments {
+        /// Whose trail.
+        node: NodeId,
+        /// In which data directory.
+        incarnation: Incarnation,
+        /// The first segment that is kept.
+        segment: u64,
+        /// The last record before it.
+        sequence: u64,
+        /// The hash of the last line before it.
+        hash: [u8; 32],
+        /// When the last segment before it ended.
+        ended: UnixMillis,
+        /// The keys of the segments before it, as far as they are there.
+        keys: Vec<[u8; 16]>,
+    },
 }
 
 impl Stored for Upkeep {
-    const FORMAT: u8 = 1;
+    const FORMAT: u8 = 2;
 }
 
 /// What a piece of upkeep did.
@@ -168,7 +191,9 @@ impl Upkeep {
             | Self::RaiseHorizon { .. }
             | Self::ForgetRequests
             | Self::OrderRewriting
-            | Self::ReportRewritten { .. } => (Action::Housekeep, None),
+            | Self::ReportRewritten { .. }
+            | Self::CreateTrailKey
+            | Self::DropSegments { .. } => (Action::Housekeep, None),
         }
     }
 
@@ -178,6 +203,7 @@ impl Upkeep {
             Self::PutRestartKey { node, .. }
             | Self::PutCertificate { node, .. }
             | Self::PutAnchor { node, .. }
+            | Self::DropSegments { node, .. }
             | Self::ReportRewritten { node, .. } => Some(*node),
             Self::DeleteRestartKey { .. }
             | Self::Vouch { .. }
@@ -189,6 +215,7 @@ impl Upkeep {
             | Self::RaiseHorizon { .. }
             | Self::ForgetRequests
             | Self::OrderRewriting
+            | Self::CreateTrailKey
             | Self::ReserveUses { .. } => None,
         }
     }
@@ -232,9 +259,12 @@ fn change(draft: &mut Draft<'_>, upkeep: &Upkeep) -> Result<UpkeepAnswer, Refusa
             Ok(UpkeepAnswer::Done)
         }
         Upkeep::RecordTime { at } => record_time(draft, *at),
-        Upkeep::PutAnchor { node, incarnation, sequence, hash } => {
-            node::put_anchor(draft, *node, *incarnation, *sequence, *hash)
-        }
+        Upkeep::PutAnchor { node, incarnation, sequence, hash, tree } => node::put_anchor(
+            draft,
+            *node,
+            *incarnation,
+            Head { sequence: *sequence, hash: *hash, tree: *tree },
+        ),
         Upkeep::CreateSegmentKey { segment } => create_segment_key(draft, *segment),
         Upkeep::RaiseHorizon { index } => requests::raise_horizon(draft, *index),
         Upkeep::ForgetRequests => requests::forget(draft),
@@ -242,6 +272,18 @@ fn change(draft: &mut Draft<'_>, upkeep: &Upkeep) -> Result<UpkeepAnswer, Refusa
         Upkeep::OrderRewriting => rewriting::order(draft),
         Upkeep::ReportRewritten { node, incarnation, number, index } => {
             rewriting::report(draft, *node, *incarnation, *number, *index)
+        }
+        Upkeep::CreateTrailKey => create_trail_key(draft),
+        Upkeep::DropSegments { node, incarnation, segment, sequence, hash, ended, keys } => {
+            let kept = KeptTrail {
+                node: *node,
+                incarnation: *incarnation,
+                segment: *segment,
+                sequence: *sequence,
+                hash: *hash,
+                at: draft.now(),
+            };
+            segments::drop_before(draft, kept, *ended, keys)
         }
     }
 }
@@ -261,5 +303,13 @@ fn create_segment_key(draft: &mut Draft<'_>, segment: [u8; 16]) -> Result<Upkeep
     }
     let key: Secret<32> = draft.entropy.secret("audit segment key");
     draft.put_secret(&name, SEGMENT_KEY_FORMAT, key.expose());
+    Ok(UpkeepAnswer::Done)
+}
+
+fn create_trail_key(draft: &mut Draft<'_>) -> Result<UpkeepAnswer, Refusal> {
+    if !draft.reader.exists(&RecordName::TrailKey) {
+        let seed: Secret<32> = draft.entropy.secret("trail key");
+        draft.put_secret(&RecordName::TrailKey, TRAIL_KEY_FORMAT, seed.expose());
+    }
     Ok(UpkeepAnswer::Done)
 }

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use keyclave_client::receipts::Receipts;
 use keyclave_types::time::Span;
 
 pub(crate) mod serving;
@@ -68,6 +69,12 @@ pub(crate) struct Connection {
     /// How long one call may take.
     #[arg(long, global = true, value_name = "SPAN", default_value = "10s")]
     pub(crate) timeout: Span,
+    /// Say on standard error where each answer is on record: NODE.SEQUENCE.HASH, for `audit verify --receipt`.
+    #[arg(long, global = true)]
+    pub(crate) receipt: bool,
+    /// What `--receipt` has collected.
+    #[arg(skip)]
+    pub(crate) receipts: Receipts,
 }
 
 /// What to do.

@@ -1,11 +1,12 @@
 //! `keyclave audit …`: searching asks the cluster, verifying reads files and needs neither cluster nor key.
 
+mod proving;
+mod trails;
+mod verifying;
+
 use std::path::Path;
 
-use keyclave_audit::directory::Directory;
 use keyclave_audit::finding::Report;
-use keyclave_audit::segment_key::NoKeys;
-use keyclave_audit::verify::{Expectation, verify};
 use keyclave_client::Client;
 use keyclave_client::audit::{AuditQuery, AuditRecord};
 use keyclave_types::ids::NodeId;
@@ -26,49 +27,29 @@ pub(crate) async fn run(command: AuditCommand, connection: &Connection) -> Resul
             let query = AuditQuery { since, until, key, principal, ..AuditQuery::default() };
             search(&client(connection)?, query, limit).await
         }
-        AuditCommand::Verify { directory } => shown(&verify_directory(&directory)?),
+        AuditCommand::Verify { directory, anchors, key, receipt } => {
+            let known = verifying::Known::read(anchors.as_deref(), key.as_ref(), receipt)?;
+            verifying::shown(&verifying::compared(&directory, &known)?)
+        }
+        AuditCommand::Prove { directory, anchor, key, record, older } => {
+            proving::prove(&directory, &anchor, &key, record, older.as_deref())
+        }
+        AuditCommand::CheckProof { proof, key, record, older } => {
+            proving::check(&proof, &key, record.as_deref(), older.as_deref())
+        }
+        AuditCommand::Trails => trails::show(&client(connection)?).await,
+        AuditCommand::Anchors { node } => trails::anchors(&client(connection)?, node).await,
+        AuditCommand::Key => trails::key(&client(connection)?).await,
+        AuditCommand::Hold { reason } => trails::hold(&client(connection)?, &reason).await,
+        AuditCommand::Release => trails::release(&client(connection)?).await,
+        AuditCommand::Retention { keep } => trails::retain(&client(connection)?, keep.0).await,
+        AuditCommand::Acknowledge { node } => trails::acknowledge(&client(connection)?, node).await,
     }
 }
 
-/// Reads a whole trail and checks it.
+/// Reads a whole trail and checks it by itself.
 pub(crate) fn verify_directory(directory: &Path) -> Result<Report, Failure> {
-    verify(&Directory::at(directory), &NoKeys, &Expectation::default()).map_err(|error| {
-        Failure::from_error("AUDIT_UNREADABLE", &error)
-            .next(format!("name a node's audit directory, DATA-DIR/audit; this was {}", directory.display()))
-    })
-}
-
-/// Anything found makes the command fail; the findings are the failure.
-fn shown(report: &Report) -> Result<Shown, Failure> {
-    let notes: Vec<_> = report.notes.iter().map(ToString::to_string).collect();
-    let findings: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
-    if report.is_untouched() {
-        let mut text = format!(
-            "untouched: {} records in {} segments, the last has sequence {}\n",
-            report.records, report.segments, report.head.sequence
-        );
-        notes.iter().for_each(|note| text.push_str(&format!("note: {note}\n")));
-        let object = json!({
-            "ok": true, "records": report.records, "segments": report.segments,
-            "sequence": report.head.sequence, "notes": notes, "findings": findings,
-        });
-        return Ok(Shown::new(text, &object));
-    }
-    let more = match report.findings_more {
-        0 => String::new(),
-        more => format!("\n  and {more} more"),
-    };
-    let listed = findings.join("\n  ");
-    Err(Failure::failed(
-        "AUDIT_NOT_VERIFIED",
-        format!("the trail is not as it was written:\n  {listed}{more}"),
-    )
-    .next("keep these files as they are, and compare them with copies and with the other nodes' trails")
-    .detail("records", json!(report.records))
-    .detail("segments", json!(report.segments))
-    .detail("notes", json!(notes))
-    .detail("findings", json!(findings))
-    .detail("findings_more", json!(report.findings_more)))
+    verifying::verified(directory, &verifying::Known::default())
 }
 
 async fn search(client: &Client, query: AuditQuery, limit: usize) -> Result<Shown, Failure> {

@@ -58,7 +58,8 @@ fn finished(connection: &Connection, mut builder: Builder) -> Result<Client, Fai
         builder = builder.token(&token);
     }
     let deadline = Duration::from_millis(connection.timeout.ms.max(1));
-    builder.deadline(deadline).build().map_err(|error| Failure::usage(error.to_string()))
+    let client = builder.deadline(deadline).build().map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(if connection.receipt { client.with_receipts(&connection.receipts) } else { client })
 }
 
 #[cfg(test)]

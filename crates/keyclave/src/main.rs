@@ -51,7 +51,10 @@ fn main() -> ExitCode {
         Err(error) => return misunderstood(&error),
     };
     let output = arguments.output;
-    let ended = run(arguments).and_then(|shown| output::show(&shown, output).map(|()| shown.status()));
+    let receipts = arguments.connection.receipts.clone();
+    let ended = run(arguments);
+    output::receipts(&receipts.collected());
+    let ended = ended.and_then(|shown| output::show(&shown, output).map(|()| shown.status()));
     ExitCode::from(ended.unwrap_or_else(|failure| {
         output::failure(&failure, output);
         failure.status()

@@ -56,6 +56,16 @@ pub(crate) fn show(shown: &Shown, output: Output) -> Result<(), Failure> {
     bytes(shown.render(output).as_bytes())
 }
 
+/// Says on standard error where answers are on record.
+pub(crate) fn receipts(receipts: &[String]) {
+    let mut errors = io::stderr().lock();
+    for receipt in receipts {
+        let clean: String = receipt.chars().filter(char::is_ascii_graphic).collect();
+        // Nobody is left to tell if this fails.
+        let _ = writeln!(errors, "receipt: {clean}");
+    }
+}
+
 /// Writes bytes as they are.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();

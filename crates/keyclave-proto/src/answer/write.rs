@@ -65,6 +65,10 @@ plain_responses!(
     RemoveMemberResponse,
     SetMemberAddressResponse,
     AcceptTimeResponse,
+    HoldTrailResponse,
+    ReleaseTrailResponse,
+    RetainTrailResponse,
+    AcknowledgeTrailResponse,
 );
 
 impl WriteResponse for v1::CreateTokenResponse {

@@ -3,15 +3,21 @@
 use std::num::NonZeroU32;
 
 use keyclave_types::name::KeyName;
+use keyclave_types::request::{Write, WriteKind};
 use keyclave_types::time::UnixMillis;
 
-use super::Invalid;
 use super::field::{self, At};
+use super::{Asked, Cause, Invalid};
 use crate::page::{self, AuditCursor};
 use crate::v1;
 
 /// Bytes of a principal or an operation to look for.
 const MATCH_BYTES_MAX: usize = 512;
+
+/// Bytes of the reason for a hold.
+const REASON_BYTES_MAX: usize = 512;
+/// The shortest time for which records are kept, in milliseconds: a segment lasts a day.
+const KEEP_MS_MIN: u64 = 24 * 3_600_000;
 
 /// What to look for in the trail; what is absent matches everything.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,6 +36,43 @@ pub struct AuditSearch {
     pub after: Option<AuditCursor>,
     /// How many at most.
     pub page_items: NonZeroU32,
+}
+
+impl TryFrom<v1::HoldTrailRequest> for Asked<Write> {
+    type Error = Invalid;
+
+    fn try_from(request: v1::HoldTrailRequest) -> Result<Self, Invalid> {
+        let reason = field::text(request.reason, REASON_BYTES_MAX).at("reason")?;
+        let reason = reason.ok_or(Cause::Missing).at("reason")?;
+        field::write(WriteKind::HoldTrail { reason }, &request.request_id, None)
+    }
+}
+
+impl TryFrom<v1::ReleaseTrailRequest> for Asked<Write> {
+    type Error = Invalid;
+
+    fn try_from(request: v1::ReleaseTrailRequest) -> Result<Self, Invalid> {
+        field::write(WriteKind::ReleaseTrail, &request.request_id, None)
+    }
+}
+
+impl TryFrom<v1::RetainTrailRequest> for Asked<Write> {
+    type Error = Invalid;
+
+    fn try_from(request: v1::RetainTrailRequest) -> Result<Self, Invalid> {
+        let keep_ms = request.keep_ms.map(|ms| field::range(ms, KEEP_MS_MIN, u64::MAX));
+        let keep_ms = keep_ms.transpose().at("keep_ms")?;
+        field::write(WriteKind::RetainTrail { keep_ms }, &request.request_id, None)
+    }
+}
+
+impl TryFrom<v1::AcknowledgeTrailRequest> for Asked<Write> {
+    type Error = Invalid;
+
+    fn try_from(request: v1::AcknowledgeTrailRequest) -> Result<Self, Invalid> {
+        let node = field::node(request.node).at("node")?;
+        field::write(WriteKind::AcknowledgeTrail { node }, &request.request_id, None)
+    }
 }
 
 impl TryFrom<v1::SearchRequest> for AuditSearch {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Weak};
 
-use keyclave_audit::files::{SegmentNumber, TrailFiles};
+use keyclave_audit::files::{FileMark, SegmentNumber, TrailFiles};
 use keyclave_audit::search::{Filter, FoundRecord, Page, SearchError, search};
 use keyclave_audit::segment_key::{SegmentKeyId, SegmentKeys};
 use keyclave_crypto::secret::Secret;
@@ -21,7 +21,7 @@ use keyclave_vault::view::View;
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
-use super::{Api, take};
+use super::{Api, take, trails};
 use crate::caller::Caller;
 use crate::pipeline::{Permitted, internal};
 
@@ -43,6 +43,46 @@ impl SegmentKeys for ViewKeys<'_> {
 
 #[tonic::async_trait]
 impl<H: Host> AuditService for Api<H> {
+    async fn get_trails(
+        &self,
+        request: Request<v1::GetTrailsRequest>,
+    ) -> Result<Response<v1::GetTrailsResponse>, Status> {
+        let (caller, _) = take(request)?;
+        Ok(Response::new(self.trails(&caller).await?))
+    }
+
+    async fn hold_trail(
+        &self,
+        request: Request<v1::HoldTrailRequest>,
+    ) -> Result<Response<v1::HoldTrailResponse>, Status> {
+        let (caller, message) = take(request)?;
+        Ok(Response::new(self.pipeline.write(caller, trails::HOLD, message).await?))
+    }
+
+    async fn release_trail(
+        &self,
+        request: Request<v1::ReleaseTrailRequest>,
+    ) -> Result<Response<v1::ReleaseTrailResponse>, Status> {
+        let (caller, message) = take(request)?;
+        Ok(Response::new(self.pipeline.write(caller, trails::RELEASE, message).await?))
+    }
+
+    async fn retain_trail(
+        &self,
+        request: Request<v1::RetainTrailRequest>,
+    ) -> Result<Response<v1::RetainTrailResponse>, Status> {
+        let (caller, message) = take(request)?;
+        Ok(Response::new(self.pipeline.write(caller, trails::RETAIN, message).await?))
+    }
+
+    async fn acknowledge_trail(
+        &self,
+        request: Request<v1::AcknowledgeTrailRequest>,
+    ) -> Result<Response<v1::AcknowledgeTrailResponse>, Status> {
+        let (caller, message) = take(request)?;
+        Ok(Response::new(self.acknowledge(caller, message).await?))
+    }
+
     async fn search(
         &self,
         request: Request<v1::SearchRequest>,
@@ -154,8 +194,8 @@ impl<F: TrailFiles> TrailFiles for WhileWaitedFor<F> {
         Ok(ReadWhileWaitedFor { reader: self.files.read(segment)?, waits: self.waits.clone() })
     }
 
-    fn create(&self, segment: SegmentNumber, header: &[u8]) -> io::Result<F::File> {
-        self.files.create(segment, header)
+    fn create(&self, segment: SegmentNumber, header: &[u8], room_bytes: u64) -> io::Result<F::File> {
+        self.files.create(segment, header, room_bytes)
     }
 
     fn open(&self, segment: SegmentNumber) -> io::Result<F::File> {
@@ -164,6 +204,30 @@ impl<F: TrailFiles> TrailFiles for WhileWaitedFor<F> {
 
     fn keep_torn(&self, segment: SegmentNumber, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.files.keep_torn(segment, offset, bytes)
+    }
+
+    fn marks(&self) -> io::Result<Vec<(SegmentNumber, FileMark)>> {
+        self.files.marks()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.files.free_bytes()
+    }
+
+    fn remove(&self, segment: SegmentNumber) -> io::Result<()> {
+        self.files.remove(segment)
+    }
+
+    fn raise_alarm(&self, how: &str) -> io::Result<()> {
+        self.files.raise_alarm(how)
+    }
+
+    fn has_alarm(&self) -> io::Result<bool> {
+        self.files.has_alarm()
+    }
+
+    fn clear_alarm(&self) -> io::Result<()> {
+        self.files.clear_alarm()
     }
 }
 
@@ -191,7 +255,7 @@ mod tests {
     #[test]
     fn nothing_more_is_read_once_nobody_waits_for_it() {
         let files = MemoryFiles::default();
-        files.create(SegmentNumber::FIRST, b"header").unwrap();
+        files.create(SegmentNumber::FIRST, b"header", 0).unwrap();
         let waited_for = Arc::new(());
         let files = WhileWaitedFor { files, waits: Arc::downgrade(&waited_for) };
         let mut reader = files.read(SegmentNumber::FIRST).unwrap();

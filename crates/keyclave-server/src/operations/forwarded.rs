@@ -56,6 +56,10 @@ pub(crate) async fn answer<H: Host>(
         "/keyclave.v1.ClusterService/RemoveMember": RemoveMemberRequest => RemoveMemberResponse,
         "/keyclave.v1.ClusterService/SetMemberAddress": SetMemberAddressRequest => SetMemberAddressResponse,
         "/keyclave.v1.ClusterService/AcceptTime": AcceptTimeRequest => AcceptTimeResponse,
+        "/keyclave.v1.AuditService/HoldTrail": HoldTrailRequest => HoldTrailResponse,
+        "/keyclave.v1.AuditService/ReleaseTrail": ReleaseTrailRequest => ReleaseTrailResponse,
+        "/keyclave.v1.AuditService/RetainTrail": RetainTrailRequest => RetainTrailResponse,
+        "/keyclave.v1.AuditService/AcknowledgeTrail": AcknowledgeTrailRequest => AcknowledgeTrailResponse,
     }
 }
 

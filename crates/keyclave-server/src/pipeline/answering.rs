@@ -115,6 +115,10 @@ impl<H: Host> Pipeline<H> {
             recording.body.view = Some(at);
             let (found, reads) = match self.permit(caller, &serving, &view, asked, recording) {
                 Ok((permit, mut reads)) => {
+                    // Nothing of this is on record: the trail is what is wrong.
+                    serving
+                        .trail_allows(asked.action)
+                        .map_err(|failure| Unanswered::OnRecord(failure.into_status()))?;
                     let below =
                         |floor: &Position| floor.generation != at.generation || floor.index > at.index;
                     // Only who may ask is waited for.

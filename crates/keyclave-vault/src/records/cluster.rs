@@ -1,5 +1,6 @@
 //! What the cluster keeps about itself: nodes, what lets them come back, the time, its authority, audit anchors.
 
+use keyclave_types::access::Subject;
 use keyclave_types::envelope::Stored;
 use keyclave_types::ids::{Incarnation, NodeId};
 use keyclave_types::member::NodePublicKey;
@@ -11,6 +12,8 @@ use crate::records::{Body, RecordName};
 
 /// First byte of an audit segment's secret.
 pub const SEGMENT_KEY_FORMAT: u8 = 1;
+/// The stored form of the key that signs how trails stand: this byte and the 32 bytes of an Ed25519 seed.
+pub const TRAIL_KEY_FORMAT: u8 = 1;
 /// First byte of the authority's private key; PKCS #8 follows.
 pub const CA_KEY_FORMAT: u8 = 1;
 
@@ -173,12 +176,82 @@ pub struct AuditAnchor {
     pub sequence: u64,
     /// That record's hash.
     pub hash: [u8; 32],
+    /// The tree over the records up to it; none where its segment has none.
+    pub tree: Option<AnchoredTree>,
     /// When it was reported.
     pub at: UnixMillis,
 }
 
-impl Stored for AuditAnchor {
+/// How the Merkle tree over a node's records stood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AnchoredTree {
+    /// The segment that it began with.
+    pub begins: u64,
+    /// How many records it held.
+    pub leaves: u64,
+    /// Its root (RFC 6962).
+    pub root: [u8; 32],
+}
+
+/// How long the cluster keeps its trails.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TrailRules {
+    /// So long at least; without end if none.
+    pub keep_ms: Option<u64>,
+    /// Somebody has asked that nothing be removed.
+    pub hold: Option<TrailHold>,
+}
+
+/// A wish that nothing be removed from any trail.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrailHold {
+    /// Who asked.
+    pub by: Subject,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: UnixMillis,
+}
+
+impl Stored for TrailRules {
     const FORMAT: u8 = 1;
+}
+
+impl Body for TrailRules {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::TrailRules
+    }
+}
+
+/// Where one node's trail begins whose older segments were removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeptTrail {
+    /// Whose trail.
+    pub node: NodeId,
+    /// The data directory that it lies in.
+    pub incarnation: Incarnation,
+    /// The first segment that is kept.
+    pub segment: u64,
+    /// The last record before it.
+    pub sequence: u64,
+    /// The hash of the last line before it.
+    pub hash: [u8; 32],
+    /// When it was decided.
+    pub at: UnixMillis,
+}
+
+impl Stored for KeptTrail {
+    const FORMAT: u8 = 1;
+}
+
+impl Body for KeptTrail {
+    fn name(&self) -> RecordName<'_> {
+        RecordName::KeptTrail(self.node)
+    }
+}
+
+impl Stored for AuditAnchor {
+    const FORMAT: u8 = 2;
 }
 
 impl Body for AuditAnchor {

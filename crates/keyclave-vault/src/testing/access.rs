@@ -275,6 +275,8 @@ fn every_write_expects_seal_record_access_head_and_token() {
         WriteKind::SealCluster,
         WriteKind::ChangeAddress { node: node(1), addresses: addresses("other") },
         WriteKind::AcceptTime { time: START.after(1) },
+        WriteKind::HoldTrail { reason: "a trial".to_owned() },
+        WriteKind::RetainTrail { keep_ms: Some(1) },
         put(&user("b"), &["reader"]),
         put(&subject("billing"), &[]),
         WriteKind::RevokeCredentials { subject: subject("billing") },

@@ -124,10 +124,38 @@ fn golden_bytes_of_the_cluster_stay() {
     golden(&RewritingOrder { number: 2, at: UnixMillis(1) }, "010201");
     let rewritten = Rewritten { node: node(3), incarnation, number: 2, index: 300, at: UnixMillis(1) };
     golden(&rewritten, "0103eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee02fb012c01");
-    let anchor = AuditAnchor { node: node(3), incarnation, sequence: 4, hash: [0xff; 32], at: UnixMillis(1) };
+    let anchor = AuditAnchor {
+        node: node(3),
+        incarnation,
+        sequence: 4,
+        hash: [0xff; 32],
+        tree: None,
+        at: UnixMillis(1),
+    };
     golden(
         &anchor,
-        "0103eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee04ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff01",
+        "0203eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee04ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff0001",
+    );
+    let hold = TrailHold { by: user("ada"), reason: "a".to_owned(), since: UnixMillis(1) };
+    golden(&TrailRules { keep_ms: Some(300), hold: Some(hold) }, "0101fb012c010003616461016101");
+    golden(&TrailRules::default(), "010000");
+    let kept = KeptTrail {
+        node: node(3),
+        incarnation,
+        segment: 2,
+        sequence: 4,
+        hash: [0xff; 32],
+        at: UnixMillis(1),
+    };
+    golden(
+        &kept,
+        "0103eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee0204ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff01",
+    );
+    let tree = AnchoredTree { begins: 2, leaves: 3, root: [0xdd; 32] };
+    golden(
+        &AuditAnchor { tree: Some(tree), ..anchor },
+        "0203eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee04ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff\
+         010203dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd01",
     );
 }
 
@@ -161,7 +189,7 @@ fn golden_bytes_of_plain_and_request_records_stay() {
         "0100000000000000010202020202020202cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd030101abababababababababababab",
     );
     let upkeep = Upkeep::ReserveUses { name: name("a"), version: version(2) };
-    golden(&upkeep, "010b016102");
+    golden(&upkeep, "020b016102");
 }
 
 #[test]
@@ -169,7 +197,7 @@ fn every_kind_has_a_number_of_its_own_and_is_tried() {
     use crate::records::RecordKind;
     let mut numbers: Vec<u8> = RecordKind::LIKELY_FIRST.iter().map(|kind| kind.number()).collect();
     numbers.sort_unstable();
-    assert_eq!(numbers, (1..=23).chain([30, 31]).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=23).chain(30..=34).collect::<Vec<_>>());
 }
 
 #[test]

@@ -233,8 +233,13 @@ fn a_member_speaks_for_itself_and_for_its_directory_only() {
 fn an_audit_head_never_goes_back_or_says_something_else() {
     let mut ledger = Ledger::founded();
     let incarnation = Incarnation::from_bytes([1; 16]);
-    let anchor =
-        |sequence, fill| Upkeep::PutAnchor { node: node(1), incarnation, sequence, hash: [fill; 32] };
+    let anchor = |sequence, fill| Upkeep::PutAnchor {
+        node: node(1),
+        incarnation,
+        sequence,
+        hash: [fill; 32],
+        tree: None,
+    };
     ledger.upkeep(&anchor(5, 5)).unwrap();
     ledger.upkeep(&anchor(5, 5)).unwrap();
     let back = |found| Err(Refusal::AnchorBackwards { node: node(1), recorded: 5, found });
@@ -242,6 +247,19 @@ fn an_audit_head_never_goes_back_or_says_something_else() {
     assert_eq!(ledger.upkeep(&anchor(5, 6)), back(5));
     ledger.upkeep(&anchor(6, 6)).unwrap();
     assert_eq!(ledger.view.anchor(node(1)).unwrap().sequence, 6);
+}
+
+#[test]
+fn one_key_signs_how_trails_stand_and_only_who_may_read_them_gets_it() {
+    let mut ledger = Ledger::founded();
+    assert!(!ledger.view.has_trail_key());
+    ledger.upkeep(&Upkeep::CreateTrailKey).unwrap();
+    let read = ledger.permit(&ledger.root, Action::ReadAudit, Target::Cluster).unwrap();
+    let public = ledger.view.trail_key(&read).unwrap().public();
+    ledger.upkeep(&Upkeep::CreateTrailKey).unwrap();
+    assert_eq!(ledger.view.trail_key(&read).unwrap().public(), public);
+    let wrong = ledger.permit(&ledger.root, Action::CreateJoinToken, Target::Cluster).unwrap();
+    assert!(ledger.view.trail_key(&wrong).is_none() && ledger.view.has_trail_key());
 }
 
 #[test]

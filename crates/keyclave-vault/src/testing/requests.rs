@@ -75,7 +75,9 @@ fn below_the_horizon_outcomes_are_forgotten_and_ids_refused() {
     let mut forget_after = |sequence, ms, requests| {
         let incarnation = Incarnation::from_bytes([1; 16]);
         ledger.at(ms);
-        ledger.upkeep(&Upkeep::PutAnchor { node: node(1), incarnation, sequence, hash: [1; 32] }).unwrap();
+        ledger
+            .upkeep(&Upkeep::PutAnchor { node: node(1), incarnation, sequence, hash: [1; 32], tree: None })
+            .unwrap();
         let forgotten = Ok(UpkeepAnswer::Forgotten { requests });
         assert_eq!(ledger.upkeep(&Upkeep::ForgetRequests), forgotten, "{ms}");
     };

@@ -4,7 +4,7 @@ use keyclave_types::ids::{Incarnation, NodeId};
 
 use crate::draft::Draft;
 use crate::records::RecordName;
-use crate::records::cluster::{AuditAnchor, NodeRecord, RestartKey};
+use crate::records::cluster::{AnchoredTree, AuditAnchor, NodeRecord, RestartKey};
 use crate::refusal::Refusal;
 use crate::upkeep::{UpkeepAnswer, marks};
 
@@ -29,16 +29,23 @@ pub(super) fn put_restart_key(
     Ok(UpkeepAnswer::Done)
 }
 
+/// Where a chain stands, as its node says.
+pub(super) struct Head {
+    pub(super) sequence: u64,
+    pub(super) hash: [u8; 32],
+    pub(super) tree: Option<AnchoredTree>,
+}
+
 /// A head that went back, or that says something else of the same record, is refused: the node's trail was cut or
 /// rewritten.
 pub(super) fn put_anchor(
     draft: &mut Draft<'_>,
     node: NodeId,
     incarnation: Incarnation,
-    sequence: u64,
-    hash: [u8; 32],
+    head: Head,
 ) -> Result<UpkeepAnswer, Refusal> {
     known_as(draft, node, incarnation)?;
+    let Head { sequence, hash, tree } = head;
     let found = draft.reader.get::<AuditAnchor>(&RecordName::AuditAnchor(node));
     if let Some(found) = found.filter(|found| found.incarnation == incarnation) {
         if (sequence, hash) == (found.sequence, found.hash) {
@@ -48,6 +55,6 @@ pub(super) fn put_anchor(
             return Err(Refusal::AnchorBackwards { node, recorded: found.sequence, found: sequence });
         }
     }
-    draft.put(&AuditAnchor { node, incarnation, sequence, hash, at: draft.now() });
+    draft.put(&AuditAnchor { node, incarnation, sequence, hash, tree, at: draft.now() });
     Ok(UpkeepAnswer::Done)
 }

@@ -3,9 +3,10 @@
 //! None of it is a caller's; secrets among it take a permit.
 
 use keyclave_crypto::secret::{Secret, SecretVec};
+use keyclave_crypto::sign::SigningKey;
 use keyclave_policy::{Action, Permit};
 use keyclave_types::envelope::{Stored, decode};
-use keyclave_types::ids::{NodeId, PlainKind, RecordId};
+use keyclave_types::ids::{NodeId, PlainKind, RecordId, RequestId};
 use keyclave_types::member::Addresses;
 use keyclave_types::seal::SealRecord;
 use keyclave_types::time::UnixMillis;
@@ -13,8 +14,8 @@ use keyclave_types::time::UnixMillis;
 use crate::records::RecordName;
 use crate::records::access::AccessFloor;
 use crate::records::cluster::{
-    Admission, AuditAnchor, CA_KEY_FORMAT, CaRecord, ClusterTime, NodeRecord, RejoinRules, RestartKey,
-    RewritingOrder, Rewritten, SEGMENT_KEY_FORMAT,
+    Admission, AuditAnchor, CA_KEY_FORMAT, CaRecord, ClusterTime, KeptTrail, NodeCounter, NodeRecord,
+    RejoinRules, RestartKey, RewritingOrder, Rewritten, SEGMENT_KEY_FORMAT, TRAIL_KEY_FORMAT, TrailRules,
 };
 use crate::records::plain::{Certificate, Formats, SealMark, WriterKey};
 use crate::records::request::Horizon;
@@ -139,6 +140,41 @@ impl View {
         let id = self.id_of(&RecordName::AuditSegmentKey(segment));
         let secret = allowed.then(|| self.open_secret(id, SEGMENT_KEY_FORMAT)).flatten()?;
         Secret::from_slice("audit segment key", secret.expose())
+    }
+
+    /// How long trails are kept.
+    pub fn trail_rules(&self) -> TrailRules {
+        self.body::<TrailRules>(&RecordName::TrailRules).cloned().unwrap_or_default()
+    }
+
+    /// Where this node's trail begins; none if nothing of it was removed.
+    pub fn kept_trail(&self, node: NodeId) -> Option<&KeptTrail> {
+        self.body(&RecordName::KeptTrail(node))
+    }
+
+    /// What was answered to this request, if it was done: the position in time, and whether it is kept still.
+    pub fn is_done(&self, request: RequestId) -> bool {
+        self.held(self.id_of(&RecordName::RequestOutcome(request))).is_some()
+    }
+
+    /// Whether there is a key that signs how trails stand.
+    pub fn has_trail_key(&self) -> bool {
+        self.held(self.id_of(&RecordName::TrailKey)).is_some()
+    }
+
+    /// The key that signs how trails stand. Only for [`Action::ReadAudit`].
+    pub fn trail_key(&self, permit: &Permit) -> Option<SigningKey> {
+        let allowed = permit.covers(Action::ReadAudit, None);
+        let id = self.id_of(&RecordName::TrailKey);
+        let seed = allowed.then(|| self.open_secret(id, TRAIL_KEY_FORMAT)).flatten()?;
+        Secret::from_slice("trail key", seed.expose()).map(SigningKey::from_seed)
+    }
+
+    /// How far each node's audit chain was durable when it last said so, nodes that were removed included.
+    pub fn anchors(&self) -> Vec<AuditAnchor> {
+        let last = self.body::<NodeCounter>(&RecordName::NodeCounter).map_or(0, |counter| counter.last.get());
+        let nodes = (1..=last).filter_map(NodeId::new);
+        nodes.filter_map(|node| self.anchor(node)).copied().collect()
     }
 
     fn plain<T: Stored>(&self, id: RecordId) -> Option<T> {

@@ -9,8 +9,8 @@ use crate::records::access::{
     AccessFloor, AccessHead, GroupRecord, JoinToken, PolicyRecord, SubjectRecord, TokenRecord,
 };
 use crate::records::cluster::{
-    Admission, AuditAnchor, CaRecord, ClusterTime, NodeCounter, NodeRecord, RejoinRules, RestartKey,
-    RewritingOrder, Rewritten,
+    Admission, AuditAnchor, CaRecord, ClusterTime, KeptTrail, NodeCounter, NodeRecord, RejoinRules,
+    RestartKey, RewritingOrder, Rewritten, TrailRules,
 };
 use crate::records::key::{KeyMeta, Usage, VersionPage};
 use crate::records::request::{Horizon, RequestOutcome};
@@ -44,9 +44,10 @@ macro_rules! bodies {
             /// Reads an opened blob as what its kind says; a secret's plaintext is dropped again.
             pub(crate) fn read(kind: RecordKind, plaintext: &[u8], blob: Vec<u8>) -> Result<Self, EnvelopeError> {
                 Ok(match kind {
-                    RecordKind::VersionMaterial | RecordKind::AuditSegmentKey | RecordKind::CaKey => {
-                        Self::Secret { kind, blob: blob.into() }
-                    }
+                    RecordKind::VersionMaterial
+                    | RecordKind::AuditSegmentKey
+                    | RecordKind::TrailKey
+                    | RecordKind::CaKey => Self::Secret { kind, blob: blob.into() },
                     $(RecordKind::$kind => Self::$kind(Arc::new(decode(plaintext)?)),)+
                 })
             }
@@ -90,6 +91,8 @@ bodies! {
     AuditAnchor(AuditAnchor),
     RejoinRules(RejoinRules),
     RewritingOrder(RewritingOrder),
+    TrailRules(TrailRules),
+    KeptTrail(KeptTrail),
     Rewritten(Rewritten),
     Subject(SubjectRecord),
     Group(GroupRecord),

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use data_encoding::HEXLOWER_PERMISSIVE;
+use keyclave_audit::note::NoteKey;
+use keyclave_audit::record::Receipt;
 use keyclave_types::access::{GroupName, PolicyName, RoleGrant, Subject, SubjectKind};
+use keyclave_types::ids::NodeId;
 use keyclave_types::name::KeyName;
 use keyclave_types::request::TokenId;
 use keyclave_types::time::{Span, UnixMillis};
@@ -171,7 +174,90 @@ pub(crate) enum AuditCommand {
     Verify {
         /// A node's `audit` directory, or a copy.
         directory: PathBuf,
+        /// Signed notes of `audit anchors`, to find what was cut or rewritten as a whole.
+        #[arg(long, value_name = "FILE", requires = "key")]
+        anchors: Option<PathBuf>,
+        /// The key that signed them, as `audit key` has shown it.
+        #[arg(long)]
+        key: Option<NoteKey>,
+        /// A receipt of a reply, which must be in this trail.
+        #[arg(long, value_name = "NODE.SEQUENCE.HASH")]
+        receipt: Vec<Receipt>,
     },
+    /// Show how the trails stand: anchors, retention, a hold, alarms.
+    Trails,
+    /// Print how every node's trail stands as signed notes (C2SP checkpoints), for `verify`, `prove`, and auditors.
+    Anchors {
+        /// Only this node's.
+        #[arg(long)]
+        node: Option<NodeId>,
+    },
+    /// Print the key that signs anchors, as a C2SP verifier key. Keep it where nobody changes it.
+    Key,
+    /// Keep every record from now on, whatever its age.
+    Hold {
+        /// Why, for whoever reads it later.
+        reason: String,
+    },
+    /// Let old records go again.
+    Release,
+    /// Change how long records are kept at least.
+    Retention {
+        /// A span, as 400d; `forever` keeps all.
+        #[arg(value_parser = retention)]
+        keep: Retention,
+    },
+    /// Let a node serve again whose trail was tampered with. That node must be among the endpoints.
+    Acknowledge {
+        /// Which node.
+        node: NodeId,
+    },
+    /// Prove, from a directory of segments, that a record is in a signed tree, or that a tree continues an older one.
+    #[command(group(clap::ArgGroup::new("claim").required(true)))]
+    Prove {
+        /// A node's `audit` directory, or a copy.
+        directory: PathBuf,
+        /// A signed note of this node's trail, from `audit anchors --node NODE`.
+        #[arg(long, value_name = "FILE")]
+        anchor: PathBuf,
+        /// The key that signed it.
+        #[arg(long)]
+        key: NoteKey,
+        /// The record with this number is in the tree (C2SP tlog-proof).
+        #[arg(long, value_name = "SEQUENCE", group = "claim")]
+        record: Option<u64>,
+        /// The tree continues the one of this older note.
+        #[arg(long, value_name = "FILE", group = "claim")]
+        older: Option<PathBuf>,
+    },
+    /// Check a proof. Needs no trail, no cluster, and only the public key.
+    #[command(group(clap::ArgGroup::new("against").required(true)))]
+    CheckProof {
+        /// What `audit prove` has printed.
+        proof: PathBuf,
+        /// The key that signed its checkpoint.
+        #[arg(long)]
+        key: NoteKey,
+        /// A file with the record's line.
+        #[arg(long, value_name = "FILE", group = "against")]
+        record: Option<PathBuf>,
+        /// The older note.
+        #[arg(long, value_name = "FILE", group = "against")]
+        older: Option<PathBuf>,
+    },
+}
+
+/// How long records are kept; without end if none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retention(pub(crate) Option<Span>);
+
+fn retention(text: &str) -> Result<Retention, String> {
+    match text {
+        "forever" => Ok(Retention(None)),
+        span => {
+            span.parse().map(|span| Retention(Some(span))).map_err(|error| format!("{error}, or `forever`"))
+        }
+    }
 }
 
 fn token_id(text: &str) -> Result<TokenId, &'static str> {
