@@ -1,5 +1,5 @@
 //! The receipt for a call's record, on its way from the pipeline to the reply's headers: `keyclave-receipt:
-//! NODE.SEQUENCE.HASH`, which `audit verify --receipt` finds in that node's trail.
+//! NODE.SEQUENCE.HASH`, which `audit verify --holds` finds in that node's trail.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

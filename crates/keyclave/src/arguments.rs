@@ -69,7 +69,7 @@ pub(crate) struct Connection {
     /// How long one call may take.
     #[arg(long, global = true, value_name = "SPAN", default_value = "10s")]
     pub(crate) timeout: Span,
-    /// Say on standard error where each answer is on record: NODE.SEQUENCE.HASH, for `audit verify --receipt`.
+    /// Say on standard error where each answer is on record: NODE.SEQUENCE.HASH, for `audit verify --holds`.
     #[arg(long, global = true)]
     pub(crate) receipt: bool,
     /// What `--receipt` has collected.

@@ -27,8 +27,8 @@ pub(crate) async fn run(command: AuditCommand, connection: &Connection) -> Resul
             let query = AuditQuery { since, until, key, principal, ..AuditQuery::default() };
             search(&client(connection)?, query, limit).await
         }
-        AuditCommand::Verify { directory, anchors, key, receipt } => {
-            let known = verifying::Known::read(anchors.as_deref(), key.as_ref(), receipt)?;
+        AuditCommand::Verify { directory, anchors, key, holds } => {
+            let known = verifying::Known::read(anchors.as_deref(), key.as_ref(), holds)?;
             verifying::shown(&verifying::compared(&directory, &known)?)
         }
         AuditCommand::Prove { directory, anchor, key, record, older } => {

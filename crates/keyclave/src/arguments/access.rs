@@ -182,7 +182,7 @@ pub(crate) enum AuditCommand {
         key: Option<NoteKey>,
         /// A receipt of a reply, which must be in this trail.
         #[arg(long, value_name = "NODE.SEQUENCE.HASH")]
-        receipt: Vec<Receipt>,
+        holds: Vec<Receipt>,
     },
     /// Show how the trails stand: anchors, retention, a hold, alarms.
     Trails,
