@@ -66,7 +66,8 @@ fn whole(body: &Body, object: &mut Object<'_>) {
 
 fn plain(body: &Body, object: &mut Object<'_>) {
     match &body.who {
-        Who::Service { .. } | Who::Certificate { .. } => object.text("who", "service"),
+        Who::Service { .. } => object.text("who", "service"),
+        Who::Certificate { subject, .. } => object.text("who", subject.kind.as_str()),
         Who::User { .. } => object.text("who", "user"),
         Who::Nobody | Who::LocalSocket | Who::Node(_) => object.text("who", &name(&body.who)),
     }
@@ -101,7 +102,8 @@ fn name(who: &Who) -> String {
         Who::Nobody => "nobody".to_owned(),
         Who::LocalSocket => "socket".to_owned(),
         Who::Node(node) => format!("node:{node}"),
-        Who::Service { subject, .. } | Who::Certificate { subject, .. } => format!("service:{subject}"),
+        Who::Service { subject, .. } => format!("service:{subject}"),
+        Who::Certificate { subject, .. } => subject.to_string(),
         Who::User { subject, .. } => format!("user:{subject}"),
     }
 }

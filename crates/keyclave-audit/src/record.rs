@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
+use keyclave_types::access::Subject;
 use keyclave_types::ids::{NodeId, RequestId};
 use keyclave_types::key::Version;
 use keyclave_types::name::KeyName;
@@ -195,11 +196,11 @@ pub enum Who {
         /// Which.
         token: TokenId,
     },
-    /// A service's certificate. Printed `service:NAME`.
+    /// A certificate. Printed `service:NAME` or `user:NAME`.
     Certificate {
         /// Whom it names.
-        subject: SubjectName,
-        /// SHA-256 of the public key of the CA that signed it.
+        subject: Subject,
+        /// SHA-256 of the client root that it is under.
         authority: [u8; 32],
     },
 }

@@ -165,7 +165,8 @@ async fn the_largest_record_fits_a_line_and_a_larger_one_cannot_be_made() {
     let longest: keyclave_types::name::KeyName = vec!["n".repeat(64); 8].join("/").parse().unwrap();
     let mut largest = full();
     largest.body.key = Some(longest.clone());
-    largest.body.who = Who::Certificate { subject: longest.clone(), authority: [255; 32] };
+    largest.body.who =
+        Who::Certificate { subject: format!("service:{longest}").parse().unwrap(), authority: [255; 32] };
     largest.body.target = Some(Target::Policy(longest.clone()));
     let grant = format!("role key-owner@{longest}/ through group {}", "g".repeat(64));
     largest.body.policies = vec![grant; 1000];

@@ -8,7 +8,7 @@ use keyclave_crypto::entropy::{self, Entropy, SystemEntropyError};
 use zeroize::Zeroizing;
 
 use crate::client::{Client, Settings, Shared};
-use crate::dial::{Anchor, AnchorError, Dial, LocalSocket, Tls};
+use crate::dial::{Anchor, AnchorError, ClientCertificateError, Dial, LocalSocket, Tls};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::fleet::Fleet;
 use crate::seen::Seen;
@@ -25,8 +25,15 @@ pub struct Builder {
     endpoints: Vec<Endpoint>,
     token: Option<Zeroizing<String>>,
     trust: Option<Trust>,
+    certificate: Option<Pair>,
     entropy: Option<Entropy>,
     deadline: Duration,
+}
+
+/// A certificate and its key, PEM.
+struct Pair {
+    chain: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
 }
 
 enum Trust {
@@ -53,6 +60,9 @@ pub enum BuildError {
     /// A CA that cannot be used.
     #[error(transparent)]
     Anchor(#[from] AnchorError),
+    /// A certificate that cannot be shown.
+    #[error(transparent)]
+    ClientCertificate(#[from] ClientCertificateError),
     /// A token with characters that none has.
     #[error("the token is not one: it must be at most {TOKEN_BYTES_MAX} visible ASCII characters")]
     Token,
@@ -63,7 +73,14 @@ pub enum BuildError {
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self { endpoints: Vec::new(), token: None, trust: None, entropy: None, deadline: DEADLINE }
+        Self {
+            endpoints: Vec::new(),
+            token: None,
+            trust: None,
+            certificate: None,
+            entropy: None,
+            deadline: DEADLINE,
+        }
     }
 
     /// Where nodes are reached. They are asked in this order until one answers; that one is asked first from then
@@ -83,6 +100,13 @@ impl Builder {
     /// The credential that every call carries. White space around it is a file's.
     pub fn token(mut self, token: &str) -> Self {
         self.token = Some(Zeroizing::new(token.trim_ascii().to_owned()));
+        self
+    }
+
+    /// The certificate that this client shows, its own first, and the private key that it proves to hold: both PEM.
+    pub fn client_certificate(mut self, chain_pem: &[u8], key_pem: &[u8]) -> Self {
+        let key = Zeroizing::new(key_pem.to_owned());
+        self.certificate = Some(Pair { chain: chain_pem.to_owned(), key });
         self
     }
 
@@ -124,9 +148,9 @@ impl Builder {
             _ => {}
         }
         let dial: Arc<dyn Dial> = match self.trust {
-            Some(Trust::Pem(pem)) => Arc::new(Tls::new(&Anchor::from_pem(&pem)?)),
+            Some(Trust::Pem(pem)) => Arc::new(tls(&Anchor::from_pem(&pem)?, self.certificate)?),
             Some(Trust::Fingerprint(fingerprint)) => {
-                Arc::new(Tls::new(&Anchor::from_fingerprint(fingerprint)))
+                Arc::new(tls(&Anchor::from_fingerprint(fingerprint), self.certificate)?)
             }
             Some(Trust::Dial(dial)) => dial,
             None => return Err(BuildError::NoAnchor),
@@ -144,6 +168,13 @@ impl Client {
     /// A client of the node on this machine, over its operator's socket.
     pub fn local(socket: &Path) -> Builder {
         Builder::new().endpoints([Endpoint::socket(socket)]).dial(Arc::new(LocalSocket))
+    }
+}
+
+fn tls(anchor: &Anchor, certificate: Option<Pair>) -> Result<Tls, ClientCertificateError> {
+    match certificate {
+        None => Ok(Tls::new(anchor)),
+        Some(Pair { chain, key }) => Tls::presenting(anchor, &chain, &key),
     }
 }
 

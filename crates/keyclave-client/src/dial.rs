@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use anchor::{Anchor, AnchorError};
 pub use socket::LocalSocket;
-pub use tls::Tls;
+pub use tls::{ClientCertificateError, Tls};
 
 use crate::endpoint::Endpoint;
 

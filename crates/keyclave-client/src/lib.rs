@@ -23,6 +23,7 @@ pub mod endpoint;
 
 pub mod access;
 pub mod audit;
+pub mod certificates;
 pub mod cluster;
 pub mod crypto;
 pub mod keys;

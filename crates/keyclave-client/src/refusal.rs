@@ -109,6 +109,26 @@ fn advice(reason: Reason) -> &'static str {
         Reason::VersionsMax => "destroy old versions, or let its rules do so",
         Reason::UsesExhausted => "rotate it with `keyclave key rotate`",
         Reason::WrongKey => "name the key that made the ciphertext",
+        Reason::TokenNotRenewable => {
+            "make one with `keyclave access token create --ttl SPAN --renewable SPAN`"
+        }
+        Reason::ClientRootNotFound => {
+            "see the client roots with `keyclave access root list`; trust one with `put`"
+        }
+        Reason::ClientRootInvalid => "give the authority's own certificate, not one that it issued",
+        Reason::ClientRootExists => "remove it there first, or use that name",
+        Reason::IssuerNotFound => {
+            "see the issuers with `keyclave access issuer list`; believe one with `put`"
+        }
+        Reason::KeySetInvalid => "give the issuer's public JWK set; docs/identities.md says where it is",
+        Reason::IdentityNotFound => "see the identities with `keyclave access identity list`",
+        Reason::IdentitySort => {
+            "name it as the root's certificates do; `keyclave access root list` shows how"
+        }
+        Reason::IdentityInMetadata => "let the proxy pass connections through, or leave out the header",
+        Reason::TooManyFailures => {
+            "wait a few seconds, and look who sends wrong credentials from that address"
+        }
         Reason::TokenNotFound => "list the tokens with `keyclave access`",
         Reason::LastAdministrator => "make another administrator with a token without end first",
         Reason::SubjectNotFound => {

@@ -43,6 +43,8 @@ macro_rules! list {
     }};
 }
 
+mod identities;
+
 impl Client {
     /// Makes a subject, or replaces what it is part of.
     pub async fn put_subject(&self, subject: &SubjectDescription) -> Result<Answer<()>, WriteError> {

@@ -130,6 +130,16 @@ fn of_reason(reason: Reason) -> Verdict {
         | Reason::ApprovalsMissing
         | Reason::BoundCallersOnly
         | Reason::TokenLifetime
+        | Reason::TokenNotRenewable
+        | Reason::ClientRootNotFound
+        | Reason::ClientRootInvalid
+        | Reason::ClientRootExists
+        | Reason::IssuerNotFound
+        | Reason::KeySetInvalid
+        | Reason::IdentityNotFound
+        | Reason::IdentitySort
+        | Reason::IdentityInMetadata
+        | Reason::TooManyFailures
         | Reason::AlreadyInitialized
         | Reason::AlreadyUnsealed
         | Reason::ShareWrong
@@ -198,12 +208,13 @@ mod tests {
     fn only_what_a_node_says_of_itself_is_asked_elsewhere() {
         for reason in Reason::ALL {
             let again = matches!(verdict(&status(*reason, "", BTreeMap::new())), Verdict::Again { .. });
-            let about_the_node =
-                matches!(
-                    reason.code(),
-                    Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted
-                ) && !matches!(reason, Reason::BackOff | Reason::RequestIdOld | Reason::MessageMax)
-                    || *reason == Reason::NotInitialized;
+            let about_the_node = matches!(
+                reason.code(),
+                Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted
+            ) && !matches!(
+                reason,
+                Reason::BackOff | Reason::TooManyFailures | Reason::RequestIdOld | Reason::MessageMax
+            ) || *reason == Reason::NotInitialized;
             assert_eq!(again, about_the_node, "{reason}");
         }
     }

@@ -7,19 +7,22 @@ use std::time::Duration;
 
 use keyclave_audit::trail::Trail;
 use keyclave_crypto::entropy::Entropy;
-use keyclave_policy::{Action, Circumstances, Class};
+use keyclave_policy::{Action, Circumstances, Class, Principal, built_in};
+use keyclave_types::access::Subject;
 use keyclave_types::ids::NodeId;
 use keyclave_types::position::Position;
 use keyclave_types::request::{Write, WriteAnswer};
 use keyclave_types::time::UnixMillis;
+use keyclave_vault::authenticate::{Shown, authenticate};
 use keyclave_vault::compute::{NeedBlock, Uses};
+use keyclave_vault::decide;
+use keyclave_vault::login::{LoggedIn, decide_login, judge_login};
 use keyclave_vault::occasion::Now;
 use keyclave_vault::permission;
 use keyclave_vault::reads::ReadSet;
-use keyclave_vault::refusal::Refused;
+use keyclave_vault::refusal::{Refusal, Refused};
 use keyclave_vault::upkeep::{Upkeep, UpkeepAnswer};
 use keyclave_vault::view::View;
-use keyclave_vault::{authenticate, decide};
 use tokio::time::Instant;
 
 use crate::confirmer::{Confirmed, Confirming};
@@ -213,14 +216,14 @@ impl<H: Host> Serving<H> {
     /// As leader: checks the credential, asks the policy, decides and carries through one write of a caller.
     pub async fn write_as_leader(
         &self,
-        bearer: &str,
+        shown: &Shown<'_>,
         circumstances: &Circumstances,
         write: &Write,
         arrived_at: NodeId,
         deadline: Instant,
     ) -> Result<Settled<WriteAnswer>, Failure> {
         let carried = self.member.carry_through(arrived_at, deadline, |view, occasion, entropy| {
-            let authenticated = authenticate::authenticate(view, bearer, occasion.now)?;
+            let authenticated = authenticate(view, shown, occasion.now)?;
             let principal = &authenticated.principal;
             let (action, target) = Action::of_write(&write.change);
             let asked = permission::permit(view, principal, action, target, circumstances, occasion.now);
@@ -231,6 +234,26 @@ impl<H: Host> Serving<H> {
             })?;
             let decision = decide::decide(view, &permitted.permit, write, occasion, entropy)?;
             Ok(self.member.decided(action, decision))
+        });
+        carried.await
+    }
+
+    /// Refuses what cannot be a login; whom it is of otherwise.
+    pub fn judge_login(&self, view: &View, jwt: &str) -> Result<Subject, Refused> {
+        judge_login(view, jwt, self.now(view))
+    }
+
+    /// As leader: decides and carries through one login.
+    pub async fn login_as_leader(
+        &self,
+        jwt: &str,
+        arrived_at: NodeId,
+        deadline: Instant,
+    ) -> Result<Settled<LoggedIn>, Failure> {
+        let permit = built_in(&Principal::Unauthenticated, Action::Login, None).map_err(Refusal::from)?;
+        let carried = self.member.carry_through(arrived_at, deadline, |view, occasion, entropy| {
+            let decision = decide_login(view, &permit, jwt, occasion, entropy)?;
+            Ok(self.member.decided(Action::Login, decision))
         });
         carried.await
     }

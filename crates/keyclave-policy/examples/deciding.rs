@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use keyclave_policy::{
-    Action, Circumstances, Credential, Floor, KeyFacts, Membership, Policy, Principal, Question,
+    Action, Came, Circumstances, Credential, Floor, KeyFacts, Membership, Policy, Principal, Question,
 };
 use keyclave_policy::{Resource, Rules, decide};
 use keyclave_types::access::Subject;
@@ -24,7 +24,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rules = rules()?;
     println!("{POLICIES} policies read in {} ms", begun.elapsed().as_millis());
     let subject: Subject = "service:s7".parse()?;
-    let principal = Principal::Subject { subject, credential: Credential::Token(TokenId([1; 12])) };
+    let principal = Principal::Subject {
+        subject,
+        credential: Credential::Token(TokenId([1; 12])),
+        came: Came::default(),
+    };
     let facts = KeyFacts::absent();
     let circumstances = Circumstances::default();
     let names: Vec<KeyName> =

@@ -45,6 +45,8 @@ pub enum Action {
     ListKeys,
     /// Make a token.
     CreateToken,
+    /// Prolong the token that one comes with.
+    RenewToken,
     /// End a token.
     RevokeToken,
     /// List tokens.
@@ -147,7 +149,7 @@ pub enum Class {
 
 impl Action {
     /// All of them, for tables over every right.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::Health,
         Self::SealStatus,
         Self::SubmitShare,
@@ -167,6 +169,7 @@ impl Action {
         Self::GetKey,
         Self::ListKeys,
         Self::CreateToken,
+        Self::RenewToken,
         Self::RevokeToken,
         Self::ListTokens,
         Self::ChangeIdentities,
@@ -216,7 +219,14 @@ impl Action {
             WriteKind::PutSubject { .. }
             | WriteKind::RemoveSubject { .. }
             | WriteKind::PutGroup { .. }
-            | WriteKind::RemoveGroup { .. } => (Self::ChangeIdentities, Target::Cluster),
+            | WriteKind::RemoveGroup { .. }
+            | WriteKind::PutClientRoot(_)
+            | WriteKind::RemoveClientRoot { .. }
+            | WriteKind::PutIssuer(_)
+            | WriteKind::RemoveIssuer { .. }
+            | WriteKind::PutIdentity { .. }
+            | WriteKind::RemoveIdentity { .. } => (Self::ChangeIdentities, Target::Cluster),
+            WriteKind::RenewToken => (Self::RenewToken, Target::Cluster),
             WriteKind::RevokeCredentials { .. } => (Self::RevokeToken, Target::Cluster),
             WriteKind::PutPolicy { .. } | WriteKind::RemovePolicy { .. } => {
                 (Self::ChangePolicies, Target::Cluster)
@@ -241,6 +251,9 @@ impl Action {
             Read::ListSubjects { .. }
             | Read::ListGroups { .. }
             | Read::ListPolicies { .. }
+            | Read::ListClientRoots { .. }
+            | Read::ListIssuers { .. }
+            | Read::ListIdentities { .. }
             | Read::GetPolicy { .. }
             | Read::Explain { .. }
             | Read::WhoCan { .. } => (Self::ReadAccess, Target::Cluster),
@@ -252,7 +265,7 @@ impl Action {
         match self {
             Self::Health | Self::SealStatus | Self::SubmitShare | Self::Login | Self::Join => Class::Open,
             Self::Init | Self::ShowCode | Self::SealThisNode => Class::Machine,
-            Self::Reflect | Self::ReadMetrics => Class::Known,
+            Self::Reflect | Self::ReadMetrics | Self::RenewToken => Class::Known,
             Self::Encrypt | Self::Decrypt => Class::Use,
             Self::CreateKey | Self::UpdateKey | Self::RotateKey | Self::DisableKey | Self::EnableKey => {
                 Class::Manage
@@ -325,6 +338,7 @@ impl Action {
             | Self::SealThisNode
             | Self::Reflect
             | Self::ReadMetrics
+            | Self::RenewToken
             | Self::RotateDue
             | Self::ReserveUses
             | Self::Housekeep => None,

@@ -5,7 +5,7 @@ use keyclave_types::ids::NodeId;
 use keyclave_types::request::TokenId;
 
 use super::*;
-use crate::principal::Credential;
+use crate::principal::{Came, Credential};
 use crate::question::Circumstances;
 use crate::rules::Membership;
 use crate::source::Policy;
@@ -33,7 +33,7 @@ fn rules(subjects: &[(&str, &str)], groups: &[(&str, &str)], policies: &[(&str, 
 
 fn as_subject(subject: &str) -> Principal {
     let credential = Credential::Token(TokenId([1; 12]));
-    Principal::Subject { subject: subject.parse().unwrap(), credential }
+    Principal::Subject { subject: subject.parse().unwrap(), credential, came: Came::default() }
 }
 
 /// Asks about a key of that name, without circumstances.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use keyclave_types::access::{Role, RoleGrant, Subject, SubjectKind};
 
 use crate::decide::{Floor, No, Permit, decide};
-use crate::principal::{Credential, Principal};
+use crate::principal::{Came, Credential, Principal};
 use crate::question::{Question, Resource};
 use crate::rules::{Membership, Rules};
 
@@ -31,7 +31,11 @@ impl Rules {
 /// The subject as if it had come with some token of its own.
 fn as_if(subject: &Subject) -> Principal {
     use keyclave_types::request::TokenId;
-    Principal::Subject { subject: subject.clone(), credential: Credential::Token(TokenId([0; 12])) }
+    Principal::Subject {
+        subject: subject.clone(),
+        credential: Credential::Token(TokenId([0; 12])),
+        came: Came::default(),
+    }
 }
 
 pub(crate) fn roles_that_would_do(question: &Question<'_>) -> Vec<RoleGrant> {

@@ -31,7 +31,7 @@ mod schema;
 
 pub use action::{Action, Class, Target};
 pub use decide::{Denied, Floor, Missing, No, Permit, built_in, decide, roles_that_would_do};
-pub use principal::{Credential, Principal};
+pub use principal::{Came, Credential, Principal};
 pub use question::{Circumstances, KeyFacts, Question, Resource};
 pub use roles::text_of as role_text;
 pub use rules::{Membership, Rules};

@@ -14,6 +14,8 @@ pub enum Principal {
         subject: Subject,
         /// What was shown.
         credential: Credential,
+        /// What the connection has proved.
+        came: Came,
     },
     /// Whoever can open the socket in the data directory: the operator on the machine.
     LocalSocket,
@@ -23,16 +25,33 @@ pub enum Principal {
     Unauthenticated,
 }
 
+/// What the connection of a caller has proved beside its credential.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Came {
+    /// A certificate under one of the client roots.
+    pub mtls: bool,
+    /// The credential is that certificate, or tied to it.
+    pub bound: bool,
+}
+
 /// What a subject has shown, whose record every decision depends on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Credential {
     /// A token.
     Token(TokenId),
-    /// A certificate, by the SHA-256 of its public key.
+    /// A certificate, under the root with this SHA-256.
     Certificate([u8; 32]),
 }
 
 impl Principal {
+    /// What the connection has proved.
+    pub fn came(&self) -> Came {
+        match self {
+            Self::Subject { came, .. } => *came,
+            Self::LocalSocket | Self::Member(_) | Self::Unauthenticated => Came::default(),
+        }
+    }
+
     /// Whom the credential names.
     pub fn subject(&self) -> Option<&Subject> {
         match self {

@@ -4,6 +4,7 @@
 //! a status) are filled in where they are made.
 
 mod access;
+mod identity;
 mod item;
 mod key;
 mod member;
@@ -11,7 +12,9 @@ mod token;
 mod write;
 
 pub use access::explained;
+pub use identity::certificate_names;
 pub use item::{AnsweredItem, ItemRefusal};
 pub use key::summary;
 pub use member::{MemberDescription, MemberRole};
+pub use token::bound_to;
 pub use write::{AnswerMismatch, WriteResponse};

@@ -87,11 +87,12 @@ pub fn client_rpc(path: &str) -> Option<&'static Rpc> {
 }
 
 /// The RPCs that answer without a credential: they say nothing secret, or their body is the credential.
-pub const OPEN_PATHS: [&str; 4] = [
+pub const OPEN_PATHS: [&str; 5] = [
     "/keyclave.v1.SealService/GetSealStatus",
     "/keyclave.v1.SealService/SubmitShare",
     "/keyclave.v1.SealService/ResetCeremony",
     "/keyclave.v1.ClusterService/Join",
+    "/keyclave.v1.AccessService/Login",
 ];
 
 /// Whether the RPC at `path` answers anyone.

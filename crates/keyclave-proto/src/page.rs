@@ -13,8 +13,8 @@ use crate::request::Invalid;
 use crate::request::field::{self, At as _};
 use crate::v1;
 
-/// Bytes of a token's text; the longest key name, its kind byte, and base64's third.
-const TOKEN_BYTES_MAX: usize = 1024;
+/// Bytes of a token's text; the longest SPIFFE id, its kind byte, and base64's third.
+const TOKEN_BYTES_MAX: usize = 3 * 1024;
 const KEY: u8 = 0x01;
 const ACCESS_TOKEN: u8 = 0x02;
 const AUDIT: u8 = 0x03;
@@ -150,6 +150,9 @@ mod tests {
             subject: "service:s".parse().unwrap(),
             created_at: UnixMillis(1),
             expires_at: None,
+            renewable_until: None,
+            binding: Default::default(),
+            sources: Default::default(),
         }
     }
 
@@ -167,7 +170,7 @@ mod tests {
         assert_eq!(parse_audit_token(&key), Err(PageTokenError));
         assert_eq!(parse_access_token(&key), Err(PageTokenError));
         assert_eq!(parse_key_token(&token(KEY, b"../x")), Err(PageTokenError));
-        assert_eq!(parse_key_token(&"A".repeat(1025)), Err(PageTokenError));
+        assert_eq!(parse_key_token(&"A".repeat(3 * 1024 + 1)), Err(PageTokenError));
     }
 
     #[test]

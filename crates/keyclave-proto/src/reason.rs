@@ -166,6 +166,26 @@ reasons! {
     ApprovalsMissing = "APPROVALS_MISSING" => FailedPrecondition,
     /// The key is for callers whose credential is bound to their certificate.
     BoundCallersOnly = "BOUND_CALLERS_ONLY" => PermissionDenied,
+    /// The token cannot be renewed: it was not made for that, or the caller came without one.
+    TokenNotRenewable = "TOKEN_NOT_RENEWABLE" => FailedPrecondition,
+    /// No such client root.
+    ClientRootNotFound = "CLIENT_ROOT_NOT_FOUND" => NotFound,
+    /// The certificates cannot be client roots; the message says why.
+    ClientRootInvalid = "CLIENT_ROOT_INVALID" => InvalidArgument,
+    /// One of the certificates is a client root under another name.
+    ClientRootExists = "CLIENT_ROOT_EXISTS" => AlreadyExists,
+    /// No such issuer.
+    IssuerNotFound = "ISSUER_NOT_FOUND" => NotFound,
+    /// No set of public keys to verify with; the message says why.
+    KeySetInvalid = "KEY_SET_INVALID" => InvalidArgument,
+    /// No such identity.
+    IdentityNotFound = "IDENTITY_NOT_FOUND" => NotFound,
+    /// The client root takes names of the other sort.
+    IdentitySort = "IDENTITY_SORT" => FailedPrecondition,
+    /// A header claims an identity; callers are known by their token and their connection alone.
+    IdentityInMetadata = "IDENTITY_IN_METADATA" => InvalidArgument,
+    /// Too many wrong credentials came from the caller's address. A right one is taken; wait a while before the next try.
+    TooManyFailures = "TOO_MANY_FAILURES" => ResourceExhausted,
     /// A token that would end before it begins.
     TokenLifetime = "TOKEN_LIFETIME" => InvalidArgument,
 

@@ -9,11 +9,13 @@ mod audit;
 pub(crate) mod cluster;
 mod crypto;
 pub(crate) mod field;
+mod identity;
 pub(crate) mod key;
 mod seal;
 
 use keyclave_types::access::{RoleGrantError, SubjectError};
 use keyclave_types::ciphertext::CiphertextError;
+use keyclave_types::identity::{AddressRangeError, IdentityError, JwtAlgorithmError};
 use keyclave_types::member::HostPortError;
 use keyclave_types::name::NameError;
 use keyclave_types::position::Position;
@@ -121,6 +123,15 @@ pub enum Cause {
     /// Not a role and where it holds.
     #[error(transparent)]
     Role(#[from] RoleGrantError),
+    /// Not an identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Not an algorithm of JWTs that is verified.
+    #[error(transparent)]
+    Algorithm(#[from] JwtAlgorithmError),
+    /// Not a range of addresses.
+    #[error(transparent)]
+    Addresses(#[from] AddressRangeError),
 }
 
 #[cfg(test)]
@@ -171,6 +182,16 @@ mod tests {
             ListPoliciesRequest => Asked<Read>,
             ExplainRequest => Asked<Read>,
             WhoCanRequest => Asked<Read>,
+            RenewTokenRequest => Asked<Write>,
+            PutClientRootRequest => Asked<Write>,
+            RemoveClientRootRequest => Asked<Write>,
+            ListClientRootsRequest => Asked<Read>,
+            PutIssuerRequest => Asked<Write>,
+            RemoveIssuerRequest => Asked<Write>,
+            ListIssuersRequest => Asked<Read>,
+            PutIdentityRequest => Asked<Write>,
+            RemoveIdentityRequest => Asked<Write>,
+            ListIdentitiesRequest => Asked<Read>,
             SearchRequest => AuditSearch,
             SubmitShareRequest => SubmitShare,
             ResetCeremonyRequest => ResetCeremony,

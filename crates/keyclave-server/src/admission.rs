@@ -210,7 +210,7 @@ impl<H: Host> Admission<H> {
         let uri = request.uri().clone();
         let path = uri.path();
         // Taken out, because a body may not be shared between threads while somebody waits.
-        let mut caller = Caller::from(arrival.origin, request.headers());
+        let mut caller = Caller::arrived(&arrival, request.headers());
         caller.receipt = request.extensions().get().cloned().unwrap_or_default();
         let (held, bytes_max) = if path.starts_with(REFLECTION) {
             let held = begin(&self.budgets.open, None)?;
@@ -227,9 +227,21 @@ impl<H: Host> Admission<H> {
             (begin(&self.budgets.open, None)?, OPEN_BODY_BYTES_MAX)
         } else {
             let party = self.known_party(&caller, rpc, || begin(&self.budgets.open, None)).await?;
+            if claims_an_identity(request.headers()) {
+                return Err(self.refuse_claim(&caller, rpc).await);
+            }
             (begin(&self.budgets.known, Some(party))?, bytes_max(rpc))
         };
         Ok((request.map(|body| held.request(body, bytes_max)), held))
+    }
+
+    /// Says, over a confirmed view and on record, that nobody is named by headers.
+    async fn refuse_claim(&self, caller: &Caller, rpc: Option<&'static Rpc>) -> Status {
+        let text = "a header claims an identity; callers are known by their token and their connection alone";
+        let claimed = status(Reason::IdentityInMetadata, text, Default::default());
+        let said =
+            self.pipeline.said::<()>(caller, rpc.map_or("Unknown", trail_name), Action::Reflect, &claimed);
+        said.await.map_or_else(|status| status, |_| claimed)
     }
 
     /// Whom the caller's credential speaks for; nothing of the body is read meanwhile.
@@ -243,11 +255,38 @@ impl<H: Host> Admission<H> {
             return Ok(party);
         }
         let _held = wait()?;
+        if caller.has_credential() {
+            self.pipeline.room_for_failure(caller)?;
+        }
         let action = rpc.map_or(Action::Reflect, action);
-        self.pipeline.confirm_known(caller, action, rpc.map_or("Unknown", trail_name)).await?;
+        let known = self.pipeline.confirm_known(caller, action, rpc.map_or("Unknown", trail_name)).await;
+        if known.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated)
+            && caller.has_credential()
+        {
+            self.pipeline.note_failure(caller);
+        }
+        known?;
         // A view that is confirmed to know it may be a later one than the first; a token may end meanwhile.
         self.pipeline.party(caller).ok_or_else(|| Failure::Refused(Refusal::Unauthenticated).into_status())
     }
+}
+
+/// Headers by which proxies name the caller that they have authenticated, and all that look like ours. None of them is
+/// read; who sends one believes that it counts, and is told.
+const CLAIMING: [&str; 8] = [
+    "x-forwarded-client-cert",
+    "x-forwarded-user",
+    "x-remote-user",
+    "x-authenticated-user",
+    "x-client-cert",
+    "x-client-identity",
+    "x-spiffe-id",
+    "ssl-client-cert",
+];
+
+fn claims_an_identity(headers: &http::HeaderMap) -> bool {
+    let ours = |name: &str| name.starts_with("keyclave-") || name.starts_with("x-keyclave-");
+    headers.keys().any(|name| CLAIMING.contains(&name.as_str()) || ours(name.as_str()))
 }
 
 /// What the framework says of a message that it did not take, with the codes and reasons that we promise. Its own
@@ -307,7 +346,13 @@ fn action(rpc: &'static Rpc) -> Action {
         "RotateKey" => Action::RotateKey,
         "EnableKey" => Action::EnableKey,
         "DisableKey" => Action::DisableKey,
-        "PutSubject" | "RemoveSubject" | "PutGroup" | "RemoveGroup" => Action::ChangeIdentities,
+        "PutSubject" | "RemoveSubject" | "PutGroup" | "RemoveGroup" | "PutClientRoot"
+        | "RemoveClientRoot" | "PutIssuer" | "RemoveIssuer" | "PutIdentity" | "RemoveIdentity" => {
+            Action::ChangeIdentities
+        }
+        "RenewToken" => Action::RenewToken,
+        "Login" => Action::Login,
+        "ListClientRoots" | "ListIssuers" | "ListIdentities" => Action::ReadAccess,
         "RevokeCredentials" => Action::RevokeToken,
         "PutPolicy" | "RemovePolicy" => Action::ChangePolicies,
         "ListSubjects" | "ListGroups" | "ListPolicies" | "GetPolicy" | "Explain" | "WhoCan" => {

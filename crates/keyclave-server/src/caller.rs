@@ -1,14 +1,18 @@
 //! Who calls, as far as the wire says: where from, with which credential, and how long they will wait. Nothing here is
 //! believed; the view decides who the credential speaks for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use keyclave_policy::Circumstances;
+use keyclave_vault::authenticate::Shown;
+use keyclave_vault::presented::Presented;
 use tokio::time::Instant;
 use tonic::Request;
 use zeroize::Zeroizing;
 
+use crate::connections::Source;
 use crate::origin::{Arrival, Origin};
 use crate::receipt::ReceiptPlace;
 
@@ -25,6 +29,8 @@ pub(crate) struct Caller {
     pub(crate) origin: Origin,
     /// What followed `Bearer `, if anything did.
     pub(crate) bearer: Option<Zeroizing<String>>,
+    /// The certificate whose key its connection has proved.
+    pub(crate) presented: Option<Arc<Presented>>,
     /// When the call arrived.
     pub(crate) arrived: Instant,
     /// When its time is over.
@@ -36,30 +42,53 @@ pub(crate) struct Caller {
 impl Caller {
     /// The caller of a request. A request without an origin did not come through a listener of ours.
     pub(crate) fn of<T>(request: &Request<T>) -> Option<Self> {
-        let origin = request.extensions().get::<Arrival>()?.origin;
         let receipt = request.extensions().get::<ReceiptPlace>().cloned().unwrap_or_default();
-        Some(Self { receipt, ..Self::from(origin, request.metadata().as_ref()) })
+        let arrival = request.extensions().get::<Arrival>()?;
+        Some(Self { receipt, ..Self::arrived(arrival, request.metadata().as_ref()) })
+    }
+
+    /// The caller of a call that came so and has these headers.
+    pub(crate) fn arrived(arrival: &Arrival, headers: &HeaderMap) -> Self {
+        Self { presented: arrival.presented.clone(), ..Self::from(arrival.origin, headers) }
     }
 
     /// The caller from `origin` whose call has these headers.
     pub(crate) fn from(origin: Origin, headers: &HeaderMap) -> Self {
         let arrived = Instant::now();
-        Self {
-            origin,
-            bearer: bearer(headers),
-            arrived,
-            deadline: arrived + time_given(headers),
-            receipt: ReceiptPlace::default(),
+        let deadline = arrived + time_given(headers);
+        let receipt = ReceiptPlace::default();
+        Self { origin, bearer: bearer(headers), presented: None, arrived, deadline, receipt }
+    }
+
+    /// What it has shown.
+    pub(crate) fn shown(&self) -> Shown<'_> {
+        Shown {
+            bearer: self.bearer.as_ref().map(|bearer| bearer.as_str()),
+            certificate: self.presented.as_deref(),
+            source: self.circumstances().source,
         }
+    }
+
+    /// Whether that is anything.
+    pub(crate) fn has_credential(&self) -> bool {
+        self.bearer.is_some() || self.presented.is_some()
     }
 
     /// How it came, as far as policies may look at it.
     pub(crate) fn circumstances(&self) -> Circumstances {
         let source = match self.origin {
-            Origin::Network(address) => Some(address.ip()),
+            Origin::Network(address) => Some(address.ip().to_canonical()),
             Origin::LocalSocket => None,
         };
         Circumstances { source, ..Circumstances::default() }
+    }
+
+    /// Where it comes from, as far as failures are counted.
+    pub(crate) fn source(&self) -> Source {
+        match self.origin {
+            Origin::Network(address) => address.into(),
+            Origin::LocalSocket => Source::LocalSocket,
+        }
     }
 
     /// Whether it came over the operator's socket.

@@ -1,7 +1,7 @@
 //! TLS towards clients: 1.3 only, ring only, one certificate at a time that can be replaced while serving.
 //!
 //! Called by the client listener and by whoever renews the certificate. Deliberately absent: resumption (a renewed
-//! or withdrawn certificate must count at once) and client certificates, which come with access control.
+//! or withdrawn certificate must count at once), and judging clients' certificates ([`crate::possession`]).
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -9,8 +9,11 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+
+use crate::possession::Possession;
 
 /// Why a certificate cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +86,8 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// The client listener's configuration.
 pub(crate) fn server_config(certificate: Certificate) -> Result<ServerConfig, CertificateError> {
-    config_for(Arc::new(certificate), b"h2")
+    let possession = Arc::new(Possession::new(provider()));
+    config_for(Arc::new(certificate), possession, b"h2")
 }
 
 /// The monitoring listener's: while there is no certificate to show, `meanwhile`, one of the process's own making.
@@ -91,7 +95,7 @@ pub(crate) fn monitoring_config(
     certificate: Certificate,
     meanwhile: Certificate,
 ) -> Result<ServerConfig, CertificateError> {
-    config_for(Arc::new(FirstOf([certificate, meanwhile])), b"http/1.1")
+    config_for(Arc::new(FirstOf([certificate, meanwhile])), Arc::new(NoClientAuth), b"http/1.1")
 }
 
 #[derive(Debug)]
@@ -105,12 +109,13 @@ impl ResolvesServerCert for FirstOf {
 
 fn config_for(
     certificate: Arc<dyn ResolvesServerCert>,
+    clients: Arc<dyn ClientCertVerifier>,
     protocol: &[u8],
 ) -> Result<ServerConfig, CertificateError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(CertificateError::Key)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(certificate);
     config.alpn_protocols = vec![protocol.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -17,6 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::connections::{Connections, Limits, Place, Source};
 use crate::origin::{Arrived, Origin};
+use crate::possession;
 
 /// Unfinished handshakes at a time.
 const HANDSHAKES_MAX: usize = 128;
@@ -131,7 +132,8 @@ async fn shake_hands(
         // A client that offers no protocol would be taken for HTTP/2 without having asked for it.
         Ok(Ok(tls)) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
             // Nobody to take it means that the server has stopped.
-            let _ = finished.send(Ok(Arrived::new(tls, origin, place))).await;
+            let presented = possession::presented(tls.get_ref().1.peer_certificates());
+            let _ = finished.send(Ok(Arrived::new(tls, origin, place).presenting(presented))).await;
         }
         Ok(Ok(_)) => tracing::debug!("a client did not offer HTTP/2"),
         Ok(Err(error)) => tracing::debug!(%error, "a client's handshake failed"),

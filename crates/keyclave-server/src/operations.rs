@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod crypto;
 pub(crate) mod key;
+pub(crate) mod login;
 pub(crate) mod seal;
 mod seal_status;
 mod trails;

@@ -4,8 +4,10 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use keyclave_vault::presented::Presented;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
@@ -27,6 +29,8 @@ pub(crate) struct Arrival {
     pub(crate) origin: Origin,
     /// The connection.
     pub(crate) connection: Connection,
+    /// The certificate whose key it has proved.
+    pub(crate) presented: Option<Arc<Presented>>,
 }
 
 /// A connection that knows its origin, gives its place back when it ends, and ends when another needs the place.
@@ -34,12 +38,18 @@ pub(crate) struct Arrived<S> {
     stream: S,
     origin: Origin,
     place: Place,
+    presented: Option<Arc<Presented>>,
 }
 
 impl<S> Arrived<S> {
     /// `stream`, come from `origin`, holding `place`.
     pub(crate) fn new(stream: S, origin: Origin, place: Place) -> Self {
-        Self { stream, origin, place }
+        Self { stream, origin, place, presented: None }
+    }
+
+    /// The same, having proved to hold the key of this certificate.
+    pub(crate) fn presenting(self, presented: Option<Arc<Presented>>) -> Self {
+        Self { presented, ..self }
     }
 
     /// Whether another needs the place; if not, the task hears of it once that is so.
@@ -52,7 +62,8 @@ impl<S> Connected for Arrived<S> {
     type ConnectInfo = Arrival;
 
     fn connect_info(&self) -> Arrival {
-        Arrival { origin: self.origin, connection: self.place.connection().clone() }
+        let (connection, presented) = (self.place.connection().clone(), self.presented.clone());
+        Arrival { origin: self.origin, connection, presented }
     }
 }
 

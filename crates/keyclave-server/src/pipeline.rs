@@ -20,6 +20,7 @@ use keyclave_node::world::{Clock, EntropySource};
 use keyclave_policy::{Action, Circumstances, Permit, Principal, Target};
 use keyclave_proto::reason::Reason;
 use keyclave_proto::request::{Asked, Invalid};
+use keyclave_proto::status::status;
 use keyclave_types::ids::RequestId;
 use keyclave_types::position::Position;
 use keyclave_types::request::Read;
@@ -37,6 +38,7 @@ pub(crate) use answering::Found;
 
 use crate::budget::Party;
 use crate::caller::Caller;
+use crate::failures::Failures;
 use crate::receipt::Recorded;
 use crate::recording::Recording;
 use crate::refusals::{COUNTED_MS, Place, Refusals};
@@ -47,6 +49,7 @@ pub struct Pipeline<H: Host> {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn EntropySource>,
     refusals: Arc<Refusals>,
+    failures: Arc<Failures>,
     records_missing: Counter,
 }
 
@@ -57,6 +60,7 @@ impl<H: Host> Clone for Pipeline<H> {
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             refusals: self.refusals.clone(),
+            failures: self.failures.clone(),
             records_missing: self.records_missing.clone(),
         }
     }
@@ -100,7 +104,8 @@ impl<H: Host> Pipeline<H> {
     /// The pipeline of one node.
     pub fn new(node: Node<H>, clock: Arc<dyn Clock>, entropy: Arc<dyn EntropySource>) -> Self {
         let refusals = Arc::new(Refusals::new(Instant::now()));
-        Self { node, clock, entropy, refusals, records_missing: Counter::default() }
+        let failures = Arc::default();
+        Self { node, clock, entropy, refusals, failures, records_missing: Counter::default() }
     }
 
     /// How many records were not durable in time.
@@ -116,10 +121,24 @@ impl<H: Host> Pipeline<H> {
     /// Whom the caller's credential speaks for, as far as this node's view knows. None is no answer yet: the view may be
     /// late.
     pub(crate) fn party(&self, caller: &Caller) -> Option<Party> {
-        let (bearer, member) = caller.bearer.as_ref().zip(self.node.member())?;
+        let member = self.node.member().filter(|_| caller.has_credential())?;
         let serving = member.serving().ok()?;
         let view = serving.view().ok()?;
-        Party::of(&authenticate(&view, bearer, serving.now(&view)).ok()?.principal)
+        Party::of(&authenticate(&view, &caller.shown(), serving.now(&view)).ok()?.principal)
+    }
+
+    /// Refuses at once what comes from where too many wrong credentials came from.
+    pub(crate) fn room_for_failure(&self, caller: &Caller) -> Result<(), Status> {
+        if self.failures.has_room(caller.source(), Instant::now()) {
+            return Ok(());
+        }
+        let text = "too many wrong credentials came from this address; a right one is taken";
+        Err(status(Reason::TooManyFailures, text, Default::default()))
+    }
+
+    /// Notes that a credential did not count.
+    pub(crate) fn note_failure(&self, caller: &Caller) {
+        self.failures.note(caller.source(), Instant::now());
     }
 
     /// Refuses a call whose credential nobody knows, as any refusal is: over a confirmed view, and on record as a call
@@ -286,14 +305,14 @@ impl<H: Host> Pipeline<H> {
         asked: &Asking<'_>,
         recording: &mut Recording,
     ) -> Result<(Permit, ReadSet), Refused> {
-        let (principal, mut reads) = match &caller.bearer {
-            Some(bearer) => {
-                let found = authenticate(view, bearer, serving.now(view))
-                    .inspect_err(|_| recording.by(&Principal::Unauthenticated))?;
-                (found.principal, found.reads)
-            }
-            None if caller.is_local() => (Principal::LocalSocket, ReadSet::default()),
-            None => (Principal::Unauthenticated, ReadSet::default()),
+        let (principal, mut reads) = if caller.has_credential() {
+            let found = authenticate(view, &caller.shown(), serving.now(view))
+                .inspect_err(|_| recording.by(&Principal::Unauthenticated))?;
+            (found.principal, found.reads)
+        } else if caller.is_local() {
+            (Principal::LocalSocket, ReadSet::default())
+        } else {
+            (Principal::Unauthenticated, ReadSet::default())
         };
         recording.by(&principal);
         let Asking { action, target, circumstances, .. } = *asked;
@@ -321,7 +340,7 @@ impl<H: Host> Pipeline<H> {
         recording: &Recording,
     ) -> Result<Arc<Member<H>>, Status> {
         let member = self.node.member();
-        if caller.bearer.is_none() && !caller.is_local() {
+        if !caller.has_credential() && !caller.is_local() {
             let status = Failure::Refused(Refusal::Unauthenticated).into_status();
             if let Some(member) = &member {
                 self.record_refusal(member, recording, &status).await?;
@@ -414,6 +433,9 @@ fn of_read(caller: Circumstances, read: &Read) -> Circumstances {
         | Read::ListSubjects { .. }
         | Read::ListGroups { .. }
         | Read::ListPolicies { .. }
+        | Read::ListClientRoots { .. }
+        | Read::ListIssuers { .. }
+        | Read::ListIdentities { .. }
         | Read::GetPolicy { .. }
         | Read::Explain { .. }
         | Read::WhoCan { .. } => caller,
@@ -441,6 +463,9 @@ impl Sizes {
             | Read::ListSubjects { .. }
             | Read::ListGroups { .. }
             | Read::ListPolicies { .. }
+            | Read::ListClientRoots { .. }
+            | Read::ListIssuers { .. }
+            | Read::ListIdentities { .. }
             | Read::GetPolicy { .. }
             | Read::Explain { .. }
             | Read::WhoCan { .. } => (0, 0),
@@ -452,9 +477,5 @@ impl Sizes {
 /// A fault of the server's own: the caller learns nothing but that.
 pub(crate) fn internal(what: &str) -> Status {
     tracing::error!(what, "a fault of the server's own");
-    keyclave_proto::status::status(
-        Reason::Internal,
-        "a fault of the server's own; its log says more",
-        Default::default(),
-    )
+    status(Reason::Internal, "a fault of the server's own; its log says more", Default::default())
 }

@@ -1,7 +1,7 @@
 //! From a call to its audit records: one draft that grows with what becomes known, recorded as intent, done or
 //! withheld.
 
-use keyclave_audit::record::{Body, Class, OK, PENDING, Phase, RecordDraft, Source, Who};
+use keyclave_audit::record::{Body, Class, OK, PENDING, Phase, RecordDraft, Source, Target, Who};
 use keyclave_policy::{Action, Class as ActionClass, Credential, Deciding, Principal};
 use keyclave_types::access::{Subject, SubjectKind};
 use keyclave_types::ids::RequestId;
@@ -41,21 +41,33 @@ impl Recording {
     /// Who it turned out to be.
     pub(crate) fn by(&mut self, principal: &Principal) {
         self.body.who = match principal {
-            Principal::Subject { subject: Subject { kind, name }, credential: Credential::Token(token) } => {
+            Principal::Subject {
+                subject: Subject { kind, name },
+                credential: Credential::Token(token),
+                ..
+            } => {
                 let (subject, token) = (name.clone(), *token);
                 match kind {
                     SubjectKind::User => Who::User { subject, token },
                     SubjectKind::Service => Who::Service { subject, token },
                 }
             }
-            Principal::Subject {
-                subject: Subject { name, .. },
-                credential: Credential::Certificate(authority),
-            } => Who::Certificate { subject: name.clone(), authority: *authority },
+            Principal::Subject { subject, credential: Credential::Certificate(authority), .. } => {
+                Who::Certificate { subject: subject.clone(), authority: *authority }
+            }
             Principal::LocalSocket => Who::LocalSocket,
             Principal::Member(node) => Who::Node(*node),
             Principal::Unauthenticated => Who::Nobody,
         };
+    }
+
+    /// Whom a JWT names that is being swapped for a token.
+    pub(crate) fn logs_in(&mut self, subject: &Subject) {
+        let name = subject.name.clone();
+        self.body.target = Some(match subject.kind {
+            SubjectKind::User => Target::User(name),
+            SubjectKind::Service => Target::Service(name),
+        });
     }
 
     /// What decided whether they may.

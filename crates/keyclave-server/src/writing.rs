@@ -21,6 +21,7 @@ use keyclave_proto::request::{Asked, Invalid};
 use keyclave_types::ids::NodeId;
 use keyclave_types::position::{Generation, Position};
 use keyclave_types::request::{Write, WriteAnswer, WriteKind};
+use keyclave_vault::authenticate::Shown;
 use keyclave_vault::reads::ReadSet;
 use keyclave_vault::view::View;
 use tokio::time::Instant;
@@ -82,9 +83,8 @@ impl<H: Host> Pipeline<H> {
         R: WriteResponse + WireMessage,
     {
         let member = self.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
-        let bearer = caller.bearer.as_ref().ok_or_else(|| internal("a write without a credential"))?;
         self.record(&member, recording.intent(self.now())).await?;
-        match self.carry::<R>(&member, &caller, bearer, rpc, &write, &bytes).await {
+        match self.carry::<R>(&member, &caller, rpc, &write, &bytes).await {
             Ok((response, position)) => {
                 recording.body.transaction = Some(position);
                 self.record(&member, recording.done(self.now())).await?;
@@ -103,7 +103,6 @@ impl<H: Host> Pipeline<H> {
         &self,
         member: &Arc<Member<H>>,
         caller: &Caller,
-        bearer: &str,
         rpc: Rpc,
         write: &Write,
         bytes: &[u8],
@@ -111,11 +110,12 @@ impl<H: Host> Pipeline<H> {
         loop {
             let serving = member.serving()?;
             let attempt = match serving.leader_elsewhere() {
-                Some(leader) => self.forward::<R>(&serving, leader, caller, bearer, rpc, bytes).await,
+                Some(leader) => self.forward::<R>(&serving, leader, caller, rpc, bytes).await,
                 None if serving.leads() => {
                     let decided = {
                         let circumstances = caller.circumstances();
-                        decide_here(&serving, bearer, &circumstances, write, member.node(), caller.deadline)
+                        let shown = caller.shown();
+                        decide_here(&serving, &shown, &circumstances, write, member.node(), caller.deadline)
                             .await
                     };
                     decided.and_then(|(answer, position)| Ok((respond(position, answer)?, position)))
@@ -136,7 +136,6 @@ impl<H: Host> Pipeline<H> {
         serving: &Serving<H>,
         leader: NodeId,
         caller: &Caller,
-        bearer: &str,
         rpc: Rpc,
         bytes: &[u8],
     ) -> Result<(R, Position), Failure> {
@@ -145,11 +144,16 @@ impl<H: Host> Pipeline<H> {
         let request = peer::ForwardRequest {
             method: rpc.path.to_owned(),
             request: bytes.to_vec(),
-            credential: bearer.to_owned(),
+            credential: caller.bearer.as_ref().map(|bearer| bearer.to_string()).unwrap_or_default(),
             request_id: self.request_id().as_bytes().to_vec(),
             remaining_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
             local_socket: false,
             source: caller.circumstances().source.map(|source| source.to_string()).unwrap_or_default(),
+            certificates: caller
+                .presented
+                .iter()
+                .flat_map(|presented| presented.certificates().map(<[u8]>::to_vec))
+                .collect(),
         };
         let answer = serving.member().forward(leader, request, limit).await?;
         let position = answer.position.ok_or(Failure::Propose(ProposeError::Unknown))?;
@@ -182,14 +186,14 @@ pub(crate) struct Rpc {
 /// As leader: decides one write that arrived at `arrived_at`.
 pub(crate) async fn decide_here<H: Host>(
     serving: &Serving<H>,
-    bearer: &str,
+    shown: &Shown<'_>,
     caller: &Circumstances,
     write: &Write,
     arrived_at: NodeId,
     deadline: Instant,
 ) -> Result<(WriteAnswer, Position), Failure> {
     let circumstances = of_write(caller.clone(), write);
-    let settled = serving.write_as_leader(bearer, &circumstances, write, arrived_at, deadline).await?;
+    let settled = serving.write_as_leader(shown, &circumstances, write, arrived_at, deadline).await?;
     let answer = match (&write.change, settled.answer) {
         (WriteKind::CreateJoinToken, WriteAnswer::Token { id, text, expires_at }) => {
             WriteAnswer::Token { id, text: serving.member().pinned_join_token(&text)?, expires_at }

@@ -42,15 +42,16 @@ const ANYONE: &str = "AOUKPRibn";
 fn row(path: &str) -> &'static str {
     let (_, method) = path.strip_prefix("/keyclave.v1.").unwrap().split_once('/').unwrap();
     match method {
-        "GetSealStatus" | "SubmitShare" | "ResetCeremony" | "Join" => ANYONE,
+        "GetSealStatus" | "SubmitShare" | "ResetCeremony" | "Join" | "Login" | "RenewToken" => ANYONE,
         "Init" | "GetCode" | "SealThisNode" => ON_THE_MACHINE,
         "Encrypt" | "Decrypt" | "BatchEncrypt" | "BatchDecrypt" => "APi",
         "CreateKey" | "UpdateKey" | "RotateKey" | "EnableKey" | "DisableKey" | "DestroyKeyVersion" => "AKi",
         "GetKey" | "ListKeys" => "AUKRi",
         "CreateToken" | "RevokeToken" | "RevokeCredentials" | "PutSubject" | "RemoveSubject" | "PutGroup"
-        | "RemoveGroup" | "PutPolicy" | "RemovePolicy" => "A",
+        | "RemoveGroup" | "PutPolicy" | "RemovePolicy" | "PutClientRoot" | "RemoveClientRoot"
+        | "PutIssuer" | "RemoveIssuer" | "PutIdentity" | "RemoveIdentity" => "A",
         "ListTokens" | "ListSubjects" | "ListGroups" | "GetPolicy" | "ListPolicies" | "Explain"
-        | "WhoCan" | "Search" | "GetTrails" => "AU",
+        | "WhoCan" | "Search" | "GetTrails" | "ListClientRoots" | "ListIssuers" | "ListIdentities" => "AU",
         "HoldTrail" | "ReleaseTrail" | "RetainTrail" | "AcknowledgeTrail" => "A",
         "GetClusterStatus" | "ListMembers" => "AOU",
         "SealNode" | "Admit" | "CreateJoinToken" | "RemoveMember" | "SetMemberAddress" | "StepDown"
@@ -115,9 +116,33 @@ fn message(path: &str, request_id: Vec<u8>) -> Vec<u8> {
         "RetainTrail" => v1::RetainTrailRequest { keep_ms: None, request_id }.to_wire(),
         "AcknowledgeTrail" => v1::AcknowledgeTrailRequest { node: 99, request_id }.to_wire(),
         "CreateToken" => {
-            v1::CreateTokenRequest { subject: absent, lifetime_ms: None, request_id, floor }.to_wire()
+            v1::CreateTokenRequest { subject: absent, request_id, ..Default::default() }.to_wire()
         }
         "RevokeToken" => v1::RevokeTokenRequest { token_id: vec![9; 12], request_id, floor }.to_wire(),
+        "RenewToken" => v1::RenewTokenRequest { request_id, floor }.to_wire(),
+        // Parses, and is no certificate: told to whoever may put one.
+        "PutClientRoot" => {
+            let (name, certificates) = ("corp".to_owned(), vec![vec![1]]);
+            v1::PutClientRootRequest { name, names: 1, certificates, request_id, floor }.to_wire()
+        }
+        "PutIssuer" => {
+            let (issuer, audience) = ("https://ci".to_owned(), "keyclave".to_owned());
+            let (name, algorithms) = ("ci".to_owned(), vec!["RS256".to_owned()]);
+            let jwks = String::new();
+            v1::PutIssuerRequest { name, issuer, audience, algorithms, jwks, request_id, floor }.to_wire()
+        }
+        "PutIdentity" => {
+            let identity = "root:absent:a.example".to_owned();
+            v1::PutIdentityRequest { identity, subject: absent, request_id, floor }.to_wire()
+        }
+        "RemoveClientRoot" => {
+            v1::RemoveClientRootRequest { name: "absent".to_owned(), request_id, floor }.to_wire()
+        }
+        "RemoveIssuer" => v1::RemoveIssuerRequest { name: "absent".to_owned(), request_id, floor }.to_wire(),
+        "RemoveIdentity" => {
+            let identity = "root:absent:a.example".to_owned();
+            v1::RemoveIdentityRequest { identity, request_id, floor }.to_wire()
+        }
         "RevokeCredentials" => v1::RevokeCredentialsRequest { subject: absent, request_id, floor }.to_wire(),
         "PutSubject" => {
             let subject = "user:somebody".to_owned();

@@ -11,6 +11,10 @@ use zeroize::Zeroizing;
 
 use crate::access::{GroupName, PolicyName, RoleGrant, Subject};
 use crate::envelope::Stored;
+use crate::identity::{
+    AddressRange, ClientRootSettings, Identity, IssuerName, IssuerSettings, RootName, TokenBinding,
+    TokenTerms,
+};
 use crate::ids::{NodeId, RequestId};
 use crate::key::{Algorithm, KeyDescription, KeyRules, Version};
 use crate::member::Addresses;
@@ -73,8 +77,8 @@ pub enum WriteKind {
     CreateToken {
         /// Whom it speaks for.
         subject: Subject,
-        /// When it ends.
-        lifetime_ms: Option<u64>,
+        /// How long it lives, and where it may be used.
+        terms: TokenTerms,
     },
     /// End a token.
     RevokeToken {
@@ -173,6 +177,34 @@ pub enum WriteKind {
     AcknowledgeTrail {
         /// Which node.
         node: NodeId,
+    },
+    /// Prolong the token that the caller came with.
+    RenewToken,
+    /// Trust certificates as issuers of callers' certificates, or replace those that are trusted under a name.
+    PutClientRoot(ClientRootSettings),
+    /// Trust them no longer.
+    RemoveClientRoot {
+        /// Which.
+        name: RootName,
+    },
+    /// Believe an issuer's JWTs, or replace how they are believed.
+    PutIssuer(IssuerSettings),
+    /// Believe them no longer.
+    RemoveIssuer {
+        /// Which.
+        name: IssuerName,
+    },
+    /// Say which subject an identity is.
+    PutIdentity {
+        /// Who, as others vouch for them.
+        identity: Identity,
+        /// Who that is here.
+        subject: Subject,
+    },
+    /// Say that it is nobody.
+    RemoveIdentity {
+        /// Which.
+        identity: Identity,
     },
 }
 
@@ -297,6 +329,27 @@ pub enum Read {
     GetPolicy {
         /// Which.
         name: PolicyName,
+    },
+    /// One page of client roots, in order.
+    ListClientRoots {
+        /// The last of the page before.
+        after: Option<RootName>,
+        /// How many at most.
+        page_items: NonZeroU32,
+    },
+    /// One page of issuers, in order.
+    ListIssuers {
+        /// The last of the page before.
+        after: Option<IssuerName>,
+        /// How many at most.
+        page_items: NonZeroU32,
+    },
+    /// One page of identities, in order.
+    ListIdentities {
+        /// The last of the page before.
+        after: Option<Identity>,
+        /// How many at most.
+        page_items: NonZeroU32,
     },
     /// Whether somebody may do something, and why.
     Explain {
@@ -440,6 +493,11 @@ pub enum WriteAnswer {
     },
     /// A token ended.
     Revoked,
+    /// A token lives longer.
+    Renewed {
+        /// Until when.
+        expires_at: UnixMillis,
+    },
     /// It is done, and there is nothing more to say.
     Done,
 }
@@ -455,6 +513,12 @@ pub struct TokenDescription {
     pub created_at: UnixMillis,
     /// When it ends.
     pub expires_at: Option<UnixMillis>,
+    /// Until when it can be renewed.
+    pub renewable_until: Option<UnixMillis>,
+    /// What it is tied to.
+    pub binding: TokenBinding,
+    /// Where its callers may come from; anywhere if empty.
+    pub sources: BTreeSet<AddressRange>,
 }
 
 #[cfg(test)]

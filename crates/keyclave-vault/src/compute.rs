@@ -10,6 +10,7 @@ mod keys;
 use keyclave_crypto::entropy::Entropy;
 use keyclave_policy::{Action, Circumstances, Permit};
 use keyclave_types::access::PolicyName;
+use keyclave_types::identity::{ClientRootDescription, IdentityDescription, IssuerDescription};
 use keyclave_types::ids::KeyId;
 use keyclave_types::key::{KeyDescription, Version};
 use keyclave_types::name::KeyName;
@@ -78,6 +79,12 @@ pub enum ReadAnswer {
     Groups(Vec<GroupDescription>, bool),
     /// One page of policies' names, and whether there are more.
     Policies(Vec<PolicyName>, bool),
+    /// One page of client roots, and whether there are more.
+    ClientRoots(Vec<ClientRootDescription>, bool),
+    /// One page of issuers, and whether there are more.
+    Issuers(Vec<IssuerDescription>, bool),
+    /// One page of identities, and whether there are more.
+    Identities(Vec<IdentityDescription>, bool),
     /// One policy.
     Policy(PolicyDescription),
     /// What was decided about somebody.
@@ -163,6 +170,15 @@ impl Answering<'_> {
             }
             Read::ListPolicies { after, page_items } => {
                 Ok(Outcome::Answer(self.list_policies(after.as_ref(), *page_items)))
+            }
+            Read::ListClientRoots { after, page_items } => {
+                Ok(Outcome::Answer(self.list_client_roots(after.as_ref(), *page_items)))
+            }
+            Read::ListIssuers { after, page_items } => {
+                Ok(Outcome::Answer(self.list_issuers(after.as_ref(), *page_items)))
+            }
+            Read::ListIdentities { after, page_items } => {
+                Ok(Outcome::Answer(self.list_identities(after.as_ref(), *page_items)))
             }
             Read::GetPolicy { name } => self.get_policy(name).map(Outcome::Answer),
             Read::Explain { subject, action, on } => self.explain(subject, action, on).map(Outcome::Answer),

@@ -10,8 +10,10 @@ mod create_key;
 mod create_token;
 mod destroy_version;
 mod earlier;
+mod foreign;
 mod join_token;
 mod member;
+mod renew_token;
 mod revoke_token;
 mod rotate_key;
 mod seal;
@@ -118,9 +120,14 @@ fn change(draft: &mut Draft<'_>, principal: &Principal, change: &WriteKind) -> R
         WriteKind::DestroyVersion { name, version } => {
             destroy_version::destroy_version(draft, name, *version)
         }
-        WriteKind::CreateToken { subject, lifetime_ms } => {
-            create_token::create_token(draft, subject, *lifetime_ms)
-        }
+        WriteKind::CreateToken { subject, terms } => create_token::create_token(draft, subject, terms),
+        WriteKind::RenewToken => renew_token::renew_token(draft, principal),
+        WriteKind::PutClientRoot(root) => foreign::put_root(draft, root),
+        WriteKind::RemoveClientRoot { name } => foreign::remove_root(draft, name),
+        WriteKind::PutIssuer(issuer) => foreign::put_issuer(draft, issuer),
+        WriteKind::RemoveIssuer { name } => foreign::remove_issuer(draft, name),
+        WriteKind::PutIdentity { identity, subject } => foreign::put_identity(draft, identity, subject),
+        WriteKind::RemoveIdentity { identity } => foreign::remove_identity(draft, identity),
         WriteKind::RevokeToken { id } => revoke_token::revoke_token(draft, *id),
         WriteKind::CreateJoinToken => join_token::create_join_token(draft),
         WriteKind::Admit { node, code } => admit::admit(draft, *node, code),

@@ -11,6 +11,7 @@ use keyclave_crypto::share::Share;
 use keyclave_crypto::token::{Token, TokenKind, mac};
 use keyclave_policy::{Action, Permit};
 use keyclave_types::access::{Role, RoleGrant, Subject, SubjectKind};
+use keyclave_types::identity::TokenBinding;
 use keyclave_types::ids::{ClusterId, NodeId, PlainKind};
 use keyclave_types::member::{Addresses, Member};
 use keyclave_types::position::Generation;
@@ -166,6 +167,10 @@ fn put_access(draft: &mut Draft<'_>, founding: &Founding<'_>, token: &Token) {
         mac_key,
         created_at,
         expires_at: None,
+        renewal: None,
+        binding: TokenBinding::Free,
+        sources: BTreeSet::new(),
+        by_login: None,
     });
     let head = head_of(draft.access_after().into_iter());
     draft.put(&head);

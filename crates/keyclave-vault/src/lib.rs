@@ -1,7 +1,7 @@
 //! Shares to root to keyring to a view of opened records, and every decision over that view.
 //!
 //! One way through: [`ceremony`] makes a root out of shares, [`keyring`] is what the root opens, [`view`] is what
-//! the keyring opens, [`decide`], [`upkeep`], [`rotation`] and [`join`] turn a view and a request into a
+//! the keyring opens, [`decide`], [`upkeep`], [`rotation`], [`join`] and [`login`] turn a view and a request into a
 //! transaction, [`compute`](mod@compute) turns a view and a question into an answer. [`founding`] is the very first transaction.
 //!
 //! Invariants:
@@ -24,7 +24,9 @@ pub mod compute;
 pub mod decide;
 pub mod founding;
 pub mod join;
+pub mod login;
 pub mod permission;
+pub mod presented;
 pub mod rotation;
 pub mod upkeep;
 

@@ -3,7 +3,7 @@
 //! Called once per request by the pipeline and by the leader, and per ciphertext where each chooses its key.
 
 use keyclave_policy::{
-    Action, Circumstances, Deciding, KeyFacts, Permit, Principal, Question, Resource, Target, decide,
+    Action, Came, Circumstances, Deciding, KeyFacts, Permit, Principal, Question, Resource, Target, decide,
 };
 
 use crate::occasion::Now;
@@ -62,7 +62,8 @@ pub(crate) fn ask(
     let foundations = reader.foundations();
     let view = reader.view();
     let rules = view.rules().filter(|_| foundations.is_ok()).ok_or((Refusal::AccessHead, Vec::new()))?;
-    let circumstances = Circumstances { time: now.relied(), ..circumstances.clone() };
+    let Came { mtls, bound } = principal.came();
+    let circumstances = Circumstances { time: now.relied(), mtls, bound, ..circumstances.clone() };
     let facts = match target {
         Target::Key(name) => {
             reader.get::<KeyMeta>(&RecordName::Key(name)).map_or_else(KeyFacts::absent, facts_of)

@@ -4,12 +4,14 @@
 
 use keyclave_policy::{Credential, Principal};
 use keyclave_types::envelope::{Stored, decode};
+use keyclave_types::identity::Identity;
 use keyclave_types::ids::{PlainKind, RecordId};
 
 use crate::occasion::Now;
 use crate::reads::{ReadSet, SetRead};
 use crate::records::RecordName;
 use crate::records::access::{SubjectRecord, TokenRecord};
+use crate::records::foreign::IdentityRecord;
 use crate::records::key::KeyMeta;
 use crate::refusal::Refusal;
 use crate::view::{Held, HeldBody, Opened, View};
@@ -38,11 +40,13 @@ impl<'a> Reader<'a> {
         self.foundations()?;
         match principal {
             Principal::LocalSocket | Principal::Member(_) | Principal::Unauthenticated => Ok(()),
-            // No certificate is known yet by which a subject could come.
-            Principal::Subject { credential: Credential::Certificate(_), .. } => {
-                Err(Refusal::Unauthenticated)
+            // Roots and identities are in the access head; that this view takes the certificate for the subject was
+            // found over it.
+            Principal::Subject { subject, credential: Credential::Certificate(_), .. } => {
+                let there = self.get::<SubjectRecord>(&RecordName::Subject(subject));
+                there.map(|_| ()).ok_or(Refusal::Unauthenticated)
             }
-            Principal::Subject { subject, credential: Credential::Token(id) } => {
+            Principal::Subject { subject, credential: Credential::Token(id), .. } => {
                 let token =
                     self.get::<TokenRecord>(&RecordName::Token(*id)).ok_or(Refusal::Unauthenticated)?;
                 if token.subject == *subject {
@@ -61,7 +65,31 @@ impl<'a> Reader<'a> {
         if epoch != Some(token.credential_epoch) {
             return Err(Refusal::Unauthenticated);
         }
+        if let Some(identity) = &token.by_login
+            && !self.still_logs_in(identity, token)
+        {
+            return Err(Refusal::Unauthenticated);
+        }
         unexpired(token, now)
+    }
+
+    /// Whether the identity whose JWT a token was given for still is the token's subject, and its issuer still believed.
+    fn still_logs_in(&mut self, identity: &Identity, token: &TokenRecord) -> bool {
+        let believed = match identity {
+            Identity::Claim { issuer, .. } => self.exists(&RecordName::Issuer(issuer)),
+            Identity::Certificate { .. } => false,
+        };
+        let found = self.get::<IdentityRecord>(&RecordName::Identity(identity));
+        let same = |found: &IdentityRecord| {
+            found.subject == token.subject && found.credential_epoch == token.credential_epoch
+        };
+        believed && found.is_some_and(same)
+    }
+
+    /// Whether an identity still counts: its subject is there, and has not ended its credentials since.
+    pub(crate) fn stands(&mut self, identity: &IdentityRecord) -> bool {
+        let subject = self.get::<SubjectRecord>(&RecordName::Subject(&identity.subject));
+        subject.is_some_and(|subject| subject.credential_epoch == identity.credential_epoch)
     }
 
     /// [`Reader::standing`] of nobody in particular.

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod cluster;
+pub mod foreign;
 pub mod key;
 pub mod plain;
 pub mod request;
@@ -13,6 +14,7 @@ use std::cmp::Ordering;
 
 use keyclave_types::access::{GroupName, PolicyName, Subject};
 use keyclave_types::envelope::Stored;
+use keyclave_types::identity::{Identity, IssuerName, RootName};
 use keyclave_types::ids::{KeyId, NodeId, RequestId};
 use keyclave_types::key::Version;
 use keyclave_types::name::KeyName;
@@ -81,6 +83,12 @@ pub enum RecordKind {
     TrailRules = 33,
     /// [`cluster::KeptTrail`].
     KeptTrail = 34,
+    /// [`foreign::ClientRootRecord`].
+    ClientRoot = 24,
+    /// [`foreign::IssuerRecord`].
+    Issuer = 25,
+    /// [`foreign::IdentityRecord`].
+    Identity = 26,
 }
 
 impl RecordKind {
@@ -98,7 +106,7 @@ impl RecordKind {
     }
 
     /// The most frequent first.
-    pub(crate) const LIKELY_FIRST: [Self; 28] = [
+    pub(crate) const LIKELY_FIRST: [Self; 31] = [
         Self::Key,
         Self::RequestOutcome,
         Self::VersionPage,
@@ -107,6 +115,7 @@ impl RecordKind {
         Self::Subject,
         Self::Policy,
         Self::Group,
+        Self::Identity,
         Self::Usage,
         Self::AuditSegmentKey,
         Self::AuditAnchor,
@@ -127,11 +136,22 @@ impl RecordKind {
         Self::TrailKey,
         Self::TrailRules,
         Self::KeptTrail,
+        Self::ClientRoot,
+        Self::Issuer,
     ];
 
     /// Whether the access head counts it.
     pub(crate) fn grants_access(self) -> bool {
-        matches!(self, Self::Subject | Self::Group | Self::Policy | Self::AccessFloor)
+        matches!(
+            self,
+            Self::Subject
+                | Self::Group
+                | Self::Policy
+                | Self::AccessFloor
+                | Self::ClientRoot
+                | Self::Issuer
+                | Self::Identity
+        )
     }
 
     /// The number that is stored.
@@ -171,6 +191,9 @@ pub(crate) enum RecordName<'a> {
     TrailKey,
     TrailRules,
     KeptTrail(NodeId),
+    ClientRoot(&'a RootName),
+    Issuer(&'a IssuerName),
+    Identity(&'a Identity),
 }
 
 impl RecordName<'_> {
@@ -204,6 +227,9 @@ impl RecordName<'_> {
             Self::TrailKey => RecordKind::TrailKey,
             Self::TrailRules => RecordKind::TrailRules,
             Self::KeptTrail(_) => RecordKind::KeptTrail,
+            Self::ClientRoot(_) => RecordKind::ClientRoot,
+            Self::Issuer(_) => RecordKind::Issuer,
+            Self::Identity(_) => RecordKind::Identity,
         }
     }
 
@@ -237,7 +263,11 @@ impl RecordName<'_> {
             | Self::TrailRules => Vec::new(),
             // A kind has no colon in its word, so a user and a service never share bytes.
             Self::Subject(subject) => subject.to_string().into_bytes(),
-            Self::Group(name) | Self::Policy(name) => name.as_str().as_bytes().to_vec(),
+            Self::Group(name) | Self::Policy(name) | Self::ClientRoot(name) | Self::Issuer(name) => {
+                name.as_str().as_bytes().to_vec()
+            }
+            // Neither a kind's word nor a name of one segment has a colon.
+            Self::Identity(identity) => identity.to_string().into_bytes(),
         }
     }
 }

@@ -210,9 +210,37 @@ pub enum Refusal {
         /// How many there may be.
         limit: usize,
     },
-    /// A token that would end before it begins.
-    #[error("a token must live for at least a second")]
+    /// A token that would end before it begins, or be renewed for less than it lives.
+    #[error(
+        "a token must live for at least a second; one that can be renewed has an end, and at least as long to it"
+    )]
     Lifetime,
+    /// The caller's token does not end, was not made to be renewed, or the caller came without one.
+    #[error(
+        "this credential cannot be renewed: make a token with a lifetime and a time until which to renew it"
+    )]
+    NotRenewable,
+    /// No such client root.
+    #[error("there is no such client root")]
+    RootUnknown,
+    /// Not certificates of authorities; what is wrong was said to who may put them before this was asked.
+    #[error("these certificates cannot be client roots")]
+    RootUnusable,
+    /// The certificate is trusted under another name.
+    #[error("one of these certificates is a client root under another name")]
+    RootKnown,
+    /// No such issuer.
+    #[error("there is no such issuer")]
+    IssuerUnknown,
+    /// No set of public keys, or no algorithm.
+    #[error("an issuer needs a set of public keys and at least one algorithm")]
+    KeySetUnusable,
+    /// No such identity.
+    #[error("there is no such identity")]
+    IdentityUnknown,
+    /// The root takes names of the other sort.
+    #[error("names under this client root are of the other sort (spiffe or dns)")]
+    IdentitySort,
 
     /// No such member.
     #[error("there is no node {node}")]
@@ -338,6 +366,14 @@ impl Refusal {
             Self::PolicyText => "POLICY_INVALID",
             Self::AccessMax { .. } => "ACCESS_MAX",
             Self::Lifetime => "TOKEN_LIFETIME",
+            Self::NotRenewable => "TOKEN_NOT_RENEWABLE",
+            Self::RootUnknown => "CLIENT_ROOT_NOT_FOUND",
+            Self::RootUnusable => "CLIENT_ROOT_INVALID",
+            Self::RootKnown => "CLIENT_ROOT_EXISTS",
+            Self::IssuerUnknown => "ISSUER_NOT_FOUND",
+            Self::KeySetUnusable => "KEY_SET_INVALID",
+            Self::IdentityUnknown => "IDENTITY_NOT_FOUND",
+            Self::IdentitySort => "IDENTITY_SORT",
             Self::NodeUnknown { .. } => "NODE_NOT_FOUND",
             Self::MembersMax { .. } => "MEMBERS_MAX",
             Self::LastMember => "LAST_MEMBER",

@@ -6,6 +6,7 @@ mod clocks;
 mod founding;
 mod goldens;
 mod histories;
+mod identities;
 mod keys;
 mod members;
 mod requests;
@@ -18,8 +19,9 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyclave_crypto::entropy::Entropy;
-use keyclave_policy::{Action, Circumstances, Credential, Permit, Principal, Target};
+use keyclave_policy::{Action, Came, Circumstances, Credential, Permit, Principal, Target};
 use keyclave_types::access::{RoleGrant, Subject};
+use keyclave_types::identity::TokenTerms;
 use keyclave_types::ids::{ClusterId, Incarnation, KeyId, NodeId, RecordId, RequestId};
 use keyclave_types::key::{Algorithm, KeyDescription, KeyRules, Version};
 use keyclave_types::member::{Member, NodePublicKey};
@@ -197,7 +199,7 @@ impl Ledger {
         let founded = found(&init, &founding(threshold), &occasion, &mut entropy).unwrap();
         let view = View::empty(founded.keyring.clone(), CLUSTER, Generation(1), 1);
         let credential = Credential::Token(founded.token_id);
-        let root = Principal::Subject { subject: user("root"), credential };
+        let root = Principal::Subject { subject: user("root"), credential, came: Came::default() };
         let mut ledger = Self {
             view,
             records: BTreeMap::new(),
@@ -331,9 +333,10 @@ impl Ledger {
         let put = WriteKind::PutSubject { subject: subject.clone(), groups: BTreeSet::new(), roles };
         self.write(put).unwrap();
         let (id, text) = token_of(
-            self.write(WriteKind::CreateToken { subject: subject.clone(), lifetime_ms: None }).unwrap(),
+            self.write(WriteKind::CreateToken { subject: subject.clone(), terms: TokenTerms::default() })
+                .unwrap(),
         );
-        (Principal::Subject { subject, credential: Credential::Token(id) }, text)
+        (Principal::Subject { subject, credential: Credential::Token(id), came: Came::default() }, text)
     }
 
     pub(crate) fn read_as(&mut self, principal: &Principal, read: &Read) -> Computed {

@@ -5,6 +5,7 @@
 
 mod access;
 mod facts;
+mod foreign;
 mod held;
 mod indexes;
 mod opened_keys;
@@ -23,6 +24,7 @@ use keyclave_types::position::{Generation, Position, Revision};
 use keyclave_types::transaction::{Expect, Record};
 
 pub(crate) use access::AccessRecords;
+pub(crate) use foreign::ForeignRecords;
 pub(crate) use held::{Held, HeldBody, Opened};
 pub(crate) use indexes::{Indexes, head_of};
 pub(crate) use opened_keys::OpenedKeys;

@@ -18,6 +18,7 @@ pub(crate) mod operator;
 pub(crate) mod keys;
 
 pub(crate) mod access;
+pub(crate) mod identities;
 
 use access::{AccessCommand, AuditCommand};
 use bench::BenchArguments;
@@ -60,6 +61,12 @@ pub(crate) struct Connection {
     /// The cluster's CA certificate, PEM.
     #[arg(long, global = true, env = "KEYCLAVE_CACERT", value_name = "FILE", hide_env_values = true)]
     pub(crate) cacert: Option<PathBuf>,
+    /// The certificate that this client shows, PEM, its own first.
+    #[arg(long, global = true, env = "KEYCLAVE_CLIENT_CERT", value_name = "FILE", hide_env_values = true)]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    #[arg(long, global = true, env = "KEYCLAVE_CLIENT_KEY", value_name = "FILE", hide_env_values = true)]
+    pub(crate) client_key: Option<PathBuf>,
     /// A file that holds the token; without it the environment variable KEYCLAVE_TOKEN does.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,

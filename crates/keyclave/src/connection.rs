@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use keyclave_client::{Builder, Client};
+use zeroize::Zeroizing;
 
 use crate::arguments::Connection;
 use crate::failure::Failure;
@@ -36,6 +37,10 @@ fn local(connection: &Connection, socket: &Path) -> Result<Client, Failure> {
 }
 
 fn remote(connection: &Connection) -> Result<Client, Failure> {
+    finished(connection, remote_builder(connection)?)
+}
+
+fn remote_builder(connection: &Connection) -> Result<Builder, Failure> {
     if connection.endpoints.is_empty() {
         return Err(Failure::usage("no endpoint is named")
             .next("set KEYCLAVE_ENDPOINTS to https://host:port (several with commas), or give --endpoints"));
@@ -50,13 +55,44 @@ fn remote(connection: &Connection) -> Result<Client, Failure> {
         .map_err(|error| Failure::usage(format!("the CA {} cannot be read: {error}", path.display())))?;
     let builder = Client::builder().endpoint_list(&connection.endpoints.join(","));
     let builder = builder.map_err(|error| Failure::usage(error.to_string()))?;
-    finished(connection, builder.ca_pem(&pem))
+    presenting(connection, builder.ca_pem(&pem))
+}
+
+/// The same as [`client`], without the token that the environment or a file holds.
+pub(crate) fn client_without_token(connection: &Connection) -> Result<Client, Failure> {
+    let builder = match &connection.socket {
+        Some(socket) => Client::local(socket),
+        None => remote_builder(connection)?,
+    };
+    built(connection, builder)
+}
+
+/// The certificate that this client shows, if it has one.
+fn presenting(connection: &Connection, builder: Builder) -> Result<Builder, Failure> {
+    match (&connection.client_cert, &connection.client_key) {
+        (None, None) => Ok(builder),
+        (Some(chain), Some(key)) => {
+            let read = |path: &Path| {
+                let bytes = std::fs::read(path).map(Zeroizing::new);
+                bytes.map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))
+            };
+            Ok(builder.client_certificate(&read(chain)?, &read(key)?))
+        }
+        (Some(_), None) | (None, Some(_)) => {
+            Err(Failure::usage("a client certificate needs its private key")
+                .next("set KEYCLAVE_CLIENT_CERT and KEYCLAVE_CLIENT_KEY to the paths of both"))
+        }
+    }
 }
 
 fn finished(connection: &Connection, mut builder: Builder) -> Result<Client, Failure> {
     if let Some(token) = secret_input::token(connection.token_file.as_deref())? {
         builder = builder.token(&token);
     }
+    built(connection, builder)
+}
+
+fn built(connection: &Connection, builder: Builder) -> Result<Client, Failure> {
     let deadline = Duration::from_millis(connection.timeout.ms.max(1));
     let client = builder.deadline(deadline).build().map_err(|error| Failure::usage(error.to_string()))?;
     Ok(if connection.receipt { client.with_receipts(&connection.receipts) } else { client })

@@ -16,6 +16,7 @@ mod secret_input;
 mod access;
 mod audit;
 mod crypto;
+mod identities;
 mod keys;
 mod operator;
 mod rights;

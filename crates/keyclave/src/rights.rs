@@ -294,7 +294,7 @@ fn joined<T: ToString>(items: &std::collections::BTreeSet<T>) -> String {
     if items.is_empty() { "-".to_owned() } else { texts(items).join(", ") }
 }
 
-fn text_of(file: &Path) -> Result<String, Failure> {
+pub(crate) fn text_of(file: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if file == Path::new("-") {
         std::io::stdin().lock().take(FILE_BYTES_MAX).read_to_string(&mut text)

@@ -4,9 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::Resumption;
-use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, ClientConfig};
+use rustls::client::{Resumption, WantsClientCert};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem};
+use rustls::{AlertDescription, ClientConfig, ConfigBuilder};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -18,6 +19,23 @@ use crate::endpoint::Endpoint;
 const DIAL_MS_MAX: u64 = 3_000;
 const HTTP_2: &[u8] = b"h2";
 
+/// Why a client's certificate cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientCertificateError {
+    /// The file holds none.
+    #[error("there is no certificate in the client's certificate file")]
+    Empty,
+    /// Not PEM.
+    #[error("the client's certificate cannot be read: {0}")]
+    Chain(#[source] pem::Error),
+    /// Not PEM, or no private key.
+    #[error("the client's private key cannot be read: {0}")]
+    Key(#[source] pem::Error),
+    /// They do not belong together, or the key is of a sort that is not supported.
+    #[error("the client's private key does not belong to its certificate: {0}")]
+    Pair(#[source] rustls::Error),
+}
+
 /// Connects to `https://` endpoints.
 pub struct Tls {
     connector: TlsConnector,
@@ -26,17 +44,37 @@ pub struct Tls {
 impl Tls {
     /// Trusts what `anchor` says, and nothing that the operating system trusts.
     pub fn new(anchor: &Anchor) -> Self {
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(anchor.provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("ring has cipher suites for TLS 1.3")
-            .dangerous()
-            .with_custom_certificate_verifier(anchor.verifier())
-            .with_no_client_auth();
+        let building = building(anchor).with_no_client_auth();
+        Self::with(building)
+    }
+
+    /// The same, showing a certificate and proving to hold its key: both PEM, the client's own certificate first.
+    pub fn presenting(anchor: &Anchor, chain: &[u8], key: &[u8]) -> Result<Self, ClientCertificateError> {
+        let chain = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(ClientCertificateError::Chain)?;
+        if chain.is_empty() {
+            return Err(ClientCertificateError::Empty);
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(ClientCertificateError::Key)?;
+        let config = building(anchor).with_client_auth_cert(chain, key);
+        config.map(Self::with).map_err(ClientCertificateError::Pair)
+    }
+
+    fn with(mut config: ClientConfig) -> Self {
         config.alpn_protocols = vec![HTTP_2.to_vec()];
         // A resumed session would skip the verifier, and with it a CA that was replaced.
         config.resumption = Resumption::disabled();
         Self { connector: TlsConnector::from(Arc::new(config)) }
     }
+}
+
+fn building(anchor: &Anchor) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    ClientConfig::builder_with_provider(Arc::clone(anchor.provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("ring has cipher suites for TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(anchor.verifier())
 }
 
 impl Dial for Tls {

@@ -22,7 +22,10 @@ macro_rules! key_responses {
             fn from_answer(position: Position, answer: WriteAnswer) -> Result<Self, AnswerMismatch> {
                 match answer {
                     WriteAnswer::Key(key) => Ok(Self { position: Some(position.into()), key: Some((&key).into()) }),
-                    WriteAnswer::Token { .. } | WriteAnswer::Revoked | WriteAnswer::Done => Err(AnswerMismatch),
+                    WriteAnswer::Token { .. }
+                    | WriteAnswer::Revoked
+                    | WriteAnswer::Renewed { .. }
+                    | WriteAnswer::Done => Err(AnswerMismatch),
                 }
             }
         })+
@@ -35,7 +38,7 @@ macro_rules! plain_responses {
             fn from_answer(position: Position, answer: WriteAnswer) -> Result<Self, AnswerMismatch> {
                 match answer {
                     WriteAnswer::Revoked | WriteAnswer::Done => Ok(Self { position: Some(position.into()) }),
-                    WriteAnswer::Key(_) | WriteAnswer::Token { .. } => Err(AnswerMismatch),
+                    WriteAnswer::Key(_) | WriteAnswer::Token { .. } | WriteAnswer::Renewed { .. } => Err(AnswerMismatch),
                 }
             }
         })+
@@ -60,6 +63,12 @@ plain_responses!(
     RemoveGroupResponse,
     PutPolicyResponse,
     RemovePolicyResponse,
+    PutClientRootResponse,
+    RemoveClientRootResponse,
+    PutIssuerResponse,
+    RemoveIssuerResponse,
+    PutIdentityResponse,
+    RemoveIdentityResponse,
     SealNodeResponse,
     AdmitResponse,
     RemoveMemberResponse,
@@ -80,7 +89,22 @@ impl WriteResponse for v1::CreateTokenResponse {
                 token: text.to_string(),
                 expires_at_unix_ms: expires_at.map(|at| at.0),
             }),
-            WriteAnswer::Key(_) | WriteAnswer::Revoked | WriteAnswer::Done => Err(AnswerMismatch),
+            WriteAnswer::Key(_) | WriteAnswer::Revoked | WriteAnswer::Renewed { .. } | WriteAnswer::Done => {
+                Err(AnswerMismatch)
+            }
+        }
+    }
+}
+
+impl WriteResponse for v1::RenewTokenResponse {
+    fn from_answer(position: Position, answer: WriteAnswer) -> Result<Self, AnswerMismatch> {
+        match answer {
+            WriteAnswer::Renewed { expires_at } => {
+                Ok(Self { position: Some(position.into()), expires_at_unix_ms: expires_at.0 })
+            }
+            WriteAnswer::Token { .. } | WriteAnswer::Key(_) | WriteAnswer::Revoked | WriteAnswer::Done => {
+                Err(AnswerMismatch)
+            }
         }
     }
 }
@@ -95,9 +119,11 @@ impl WriteResponse for v1::CreateJoinTokenResponse {
                 join_token: text.to_string(),
                 expires_at_unix_ms: expires_at.0,
             }),
-            WriteAnswer::Token { .. } | WriteAnswer::Key(_) | WriteAnswer::Revoked | WriteAnswer::Done => {
-                Err(AnswerMismatch)
-            }
+            WriteAnswer::Token { .. }
+            | WriteAnswer::Key(_)
+            | WriteAnswer::Revoked
+            | WriteAnswer::Renewed { .. }
+            | WriteAnswer::Done => Err(AnswerMismatch),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Requests of `AccessService`.
 
 use keyclave_types::access::{Subject, SubjectKind};
+use keyclave_types::identity::TokenTerms;
 use keyclave_types::name::KeyPrefix;
 use keyclave_types::position::Position;
 use keyclave_types::request::{AskedOn, Read, TokenId, Write, WriteKind};
@@ -20,9 +21,14 @@ impl TryFrom<v1::CreateTokenRequest> for Asked<Write> {
 
     fn try_from(request: v1::CreateTokenRequest) -> Result<Self, Invalid> {
         let subject = token_subject(&request.subject).at("subject")?;
-        let lifetime_ms =
-            request.lifetime_ms.map(|ms| field::range(ms, 1, u64::MAX)).transpose().at("lifetime_ms")?;
-        field::write(WriteKind::CreateToken { subject, lifetime_ms }, &request.request_id, request.floor)
+        let ms = |ms: Option<u64>| ms.map(|ms| field::range(ms, 1, u64::MAX)).transpose();
+        let terms = TokenTerms {
+            lifetime_ms: ms(request.lifetime_ms).at("lifetime_ms")?,
+            renewable_ms: ms(request.renewable_ms).at("renewable_ms")?,
+            binding: field::binding(request.binding).at("binding")?,
+            sources: field::sources(&request.sources)?,
+        };
+        field::write(WriteKind::CreateToken { subject, terms }, &request.request_id, request.floor)
     }
 }
 
@@ -138,6 +144,9 @@ listed!(
     ListSubjectsRequest => ListSubjects,
     ListGroupsRequest => ListGroups,
     ListPoliciesRequest => ListPolicies,
+    ListClientRootsRequest => ListClientRoots,
+    ListIssuersRequest => ListIssuers,
+    ListIdentitiesRequest => ListIdentities,
 );
 
 impl TryFrom<v1::GetPolicyRequest> for Asked<Read> {
@@ -194,7 +203,7 @@ mod tests {
                 subject: "billing".to_owned(),
                 lifetime_ms,
                 request_id: vec![1; 16],
-                floor: None,
+                ..Default::default()
             })
         };
         assert!(create(None).is_ok());

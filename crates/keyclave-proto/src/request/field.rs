@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use keyclave_types::access::{GroupName, RoleGrant, Subject};
+use keyclave_types::identity::{AddressRange, Identity, JwtAlgorithm, TokenBinding};
 use keyclave_types::ids::{NodeId, RequestId};
 use keyclave_types::key::Version;
 use keyclave_types::limits::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
@@ -19,6 +20,11 @@ use crate::v1;
 const ROLES_MAX: usize = 100;
 /// Groups of one subject.
 const GROUPS_MAX: usize = 100;
+
+/// Ranges of addresses of one token.
+const SOURCES_MAX: usize = 32;
+/// Bytes of an identity: a SPIFFE id, and what stands before it.
+const IDENTITY_BYTES_MAX: usize = 2_048 + 128;
 
 /// Names the field that a cause is about.
 pub(crate) trait At<T> {
@@ -75,6 +81,35 @@ pub(crate) fn groups(texts: &[String]) -> Result<BTreeSet<GroupName>, Invalid> {
 
 fn few(found: usize, most: usize) -> Result<(), Cause> {
     if found > most { Err(Cause::Items { most, found }) } else { Ok(()) }
+}
+
+/// What a token is tied to.
+pub(crate) fn binding(binding: Option<v1::TokenBinding>) -> Result<TokenBinding, Cause> {
+    use v1::token_binding::To;
+    match binding.map(|binding| binding.to) {
+        None => Ok(TokenBinding::Free),
+        // Tied to something that this version does not know is not the same as free.
+        Some(None) => Err(Cause::Missing),
+        Some(Some(To::KeySha256(key))) => fixed(&key).map(TokenBinding::Key),
+        Some(Some(To::Identity(identity))) => Ok(TokenBinding::Identity(identity.parse()?)),
+    }
+}
+
+pub(crate) fn sources(texts: &[String]) -> Result<BTreeSet<AddressRange>, Invalid> {
+    few(texts.len(), SOURCES_MAX).at("sources")?;
+    let ranges = texts.iter().map(|text| text.parse::<AddressRange>().map_err(Cause::from));
+    ranges.collect::<Result<_, _>>().at("sources")
+}
+
+pub(crate) fn algorithms(texts: &[String]) -> Result<BTreeSet<JwtAlgorithm>, Invalid> {
+    few(texts.len(), JwtAlgorithm::ALL.len()).at("algorithms")?;
+    let algorithms = texts.iter().map(|text| text.parse::<JwtAlgorithm>().map_err(Cause::from));
+    algorithms.collect::<Result<_, _>>().at("algorithms")
+}
+
+pub(crate) fn identity(text: &str) -> Result<Identity, Cause> {
+    short(text.len(), IDENTITY_BYTES_MAX)?;
+    if text.is_empty() { Err(Cause::Missing) } else { Ok(text.parse()?) }
 }
 
 /// A text that is only compared: at most `most` bytes; none if empty.

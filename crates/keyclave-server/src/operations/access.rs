@@ -1,5 +1,7 @@
 //! `AccessService`: subjects, groups, policies, tokens, and why somebody may or may not.
 
+use keyclave_crypto::certificate::ClientRoot;
+use keyclave_crypto::jwk::KeySet;
 use keyclave_node::host::Host;
 use keyclave_policy::{Action, Policy};
 use keyclave_proto::answer::explained;
@@ -7,10 +9,11 @@ use keyclave_proto::page::{TokenPage, named_token};
 use keyclave_proto::reason::Reason;
 use keyclave_proto::v1;
 use keyclave_proto::v1::access_service_server::AccessService;
+use keyclave_types::identity::IssuerName;
 use keyclave_vault::compute::ReadAnswer;
 use tonic::{Request, Response, Status};
 
-use super::{Api, take};
+use super::{Api, login, take};
 use crate::pipeline::internal;
 use crate::writing::Rpc;
 
@@ -37,6 +40,23 @@ macro_rules! read {
             _ => Err(internal("something else was answered than was asked for")),
         }
     }};
+}
+
+impl<H: Host> Api<H> {
+    /// Says what is wrong with something to who may change identities.
+    async fn said<M, R>(
+        &self,
+        request: Request<M>,
+        operation: &'static str,
+        reason: Reason,
+        error: &impl std::error::Error,
+    ) -> Result<Response<R>, Status> {
+        let (caller, _) = take(request)?;
+        let wrong =
+            keyclave_proto::status::status(reason, &error.to_string(), std::collections::BTreeMap::new());
+        let refused = self.pipeline.said(&caller, operation, Action::ChangeIdentities, &wrong).await;
+        refused.map(|(response, _)| response)
+    }
 }
 
 #[tonic::async_trait]
@@ -72,6 +92,105 @@ impl<H: Host> AccessService for Api<H> {
             let (tokens, next_page_token) = page.cut(tokens);
             let tokens = tokens.iter().map(Into::into).collect();
             v1::ListTokensResponse { position: None, tokens, next_page_token }
+        })
+    }
+
+    async fn renew_token(
+        &self,
+        request: Request<v1::RenewTokenRequest>,
+    ) -> Result<Response<v1::RenewTokenResponse>, Status> {
+        write!(self, request, "RenewToken", RenewToken)
+    }
+
+    async fn login(&self, request: Request<v1::LoginRequest>) -> Result<Response<v1::LoginResponse>, Status> {
+        let (caller, message) = take(request)?;
+        login::login(&self.pipeline, caller, message).await.map(Response::new)
+    }
+
+    /// What is wrong with certificates is said only to who may put them.
+    async fn put_client_root(
+        &self,
+        request: Request<v1::PutClientRootRequest>,
+    ) -> Result<Response<v1::PutClientRootResponse>, Status> {
+        let wrong = request.get_ref().certificates.iter().find_map(|der| ClientRoot::parse(der).err());
+        if let Some(error) = wrong {
+            return self.said(request, "PutClientRoot", Reason::ClientRootInvalid, &error).await;
+        }
+        write!(self, request, "PutClientRoot", ChangeIdentities)
+    }
+
+    async fn remove_client_root(
+        &self,
+        request: Request<v1::RemoveClientRootRequest>,
+    ) -> Result<Response<v1::RemoveClientRootResponse>, Status> {
+        write!(self, request, "RemoveClientRoot", ChangeIdentities)
+    }
+
+    async fn list_client_roots(
+        &self,
+        request: Request<v1::ListClientRootsRequest>,
+    ) -> Result<Response<v1::ListClientRootsResponse>, Status> {
+        read!(self, request, "ListClientRoots", ReadAccess, ReadAnswer::ClientRoots(page, more) => {
+            let next = page.last().filter(|_| more).map(|last| named_token(&last.name));
+            let client_roots = page.iter().map(Into::into).collect();
+            v1::ListClientRootsResponse { position: None, client_roots, next_page_token: next.unwrap_or_default() }
+        })
+    }
+
+    /// What is wrong with keys is said only to who may put them.
+    async fn put_issuer(
+        &self,
+        request: Request<v1::PutIssuerRequest>,
+    ) -> Result<Response<v1::PutIssuerResponse>, Status> {
+        let message = request.get_ref();
+        // What is wrong with the rest of the message is said first, as of any.
+        let named = message.name.parse::<IssuerName>().is_ok();
+        if let (true, Err(error)) = (named, KeySet::parse(message.jwks.as_bytes())) {
+            return self.said(request, "PutIssuer", Reason::KeySetInvalid, &error).await;
+        }
+        write!(self, request, "PutIssuer", ChangeIdentities)
+    }
+
+    async fn remove_issuer(
+        &self,
+        request: Request<v1::RemoveIssuerRequest>,
+    ) -> Result<Response<v1::RemoveIssuerResponse>, Status> {
+        write!(self, request, "RemoveIssuer", ChangeIdentities)
+    }
+
+    async fn list_issuers(
+        &self,
+        request: Request<v1::ListIssuersRequest>,
+    ) -> Result<Response<v1::ListIssuersResponse>, Status> {
+        read!(self, request, "ListIssuers", ReadAccess, ReadAnswer::Issuers(page, more) => {
+            let next = page.last().filter(|_| more).map(|last| named_token(&last.name));
+            let issuers = page.iter().map(Into::into).collect();
+            v1::ListIssuersResponse { position: None, issuers, next_page_token: next.unwrap_or_default() }
+        })
+    }
+
+    async fn put_identity(
+        &self,
+        request: Request<v1::PutIdentityRequest>,
+    ) -> Result<Response<v1::PutIdentityResponse>, Status> {
+        write!(self, request, "PutIdentity", ChangeIdentities)
+    }
+
+    async fn remove_identity(
+        &self,
+        request: Request<v1::RemoveIdentityRequest>,
+    ) -> Result<Response<v1::RemoveIdentityResponse>, Status> {
+        write!(self, request, "RemoveIdentity", ChangeIdentities)
+    }
+
+    async fn list_identities(
+        &self,
+        request: Request<v1::ListIdentitiesRequest>,
+    ) -> Result<Response<v1::ListIdentitiesResponse>, Status> {
+        read!(self, request, "ListIdentities", ReadAccess, ReadAnswer::Identities(page, more) => {
+            let next = page.last().filter(|_| more).map(|last| named_token(&last.identity));
+            let identities = page.iter().map(Into::into).collect();
+            v1::ListIdentitiesResponse { position: None, identities, next_page_token: next.unwrap_or_default() }
         })
     }
 

@@ -11,10 +11,12 @@ use keyclave_proto::request::{Asked, Invalid};
 use keyclave_proto::v1;
 use keyclave_types::ids::NodeId;
 use keyclave_types::request::Write;
+use keyclave_vault::authenticate::Shown;
+use keyclave_vault::presented::Presented;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::cluster;
+use super::{cluster, login};
 use crate::pipeline::Pipeline;
 use crate::writing::{decide_here, respond};
 
@@ -29,6 +31,7 @@ pub(crate) async fn answer<H: Host>(
         ($($path:literal: $message:ident => $response:ident,)+) => {
             match request.method.as_str() {
                 $($path => write::<H, v1::$message, v1::$response>(pipeline, from, request, deadline).await,)+
+                login::LOGIN => login::forwarded(pipeline, from, request, deadline).await,
                 cluster::JOIN => cluster::join_forwarded(pipeline, request, deadline).await,
                 _ => Err(Status::unimplemented("this version forwards no such call")),
             }
@@ -48,6 +51,13 @@ pub(crate) async fn answer<H: Host>(
         "/keyclave.v1.AccessService/RevokeCredentials": RevokeCredentialsRequest => RevokeCredentialsResponse,
         "/keyclave.v1.AccessService/PutGroup": PutGroupRequest => PutGroupResponse,
         "/keyclave.v1.AccessService/RemoveGroup": RemoveGroupRequest => RemoveGroupResponse,
+        "/keyclave.v1.AccessService/RenewToken": RenewTokenRequest => RenewTokenResponse,
+        "/keyclave.v1.AccessService/PutClientRoot": PutClientRootRequest => PutClientRootResponse,
+        "/keyclave.v1.AccessService/RemoveClientRoot": RemoveClientRootRequest => RemoveClientRootResponse,
+        "/keyclave.v1.AccessService/PutIssuer": PutIssuerRequest => PutIssuerResponse,
+        "/keyclave.v1.AccessService/RemoveIssuer": RemoveIssuerRequest => RemoveIssuerResponse,
+        "/keyclave.v1.AccessService/PutIdentity": PutIdentityRequest => PutIdentityResponse,
+        "/keyclave.v1.AccessService/RemoveIdentity": RemoveIdentityRequest => RemoveIdentityResponse,
         "/keyclave.v1.AccessService/PutPolicy": PutPolicyRequest => PutPolicyResponse,
         "/keyclave.v1.AccessService/RemovePolicy": RemovePolicyRequest => RemovePolicyResponse,
         "/keyclave.v1.SealService/SealNode": SealNodeRequest => SealNodeResponse,
@@ -81,8 +91,12 @@ where
     let member = pipeline.node().member().ok_or_else(|| Failure::Vacant.into_status())?;
     let serving = member.serving().map_err(Failure::into_status)?;
     // The member that forwards has seen the connection; it is believed about that because it holds the keyring.
-    let caller = Circumstances { source: request.source.parse().ok(), ..Circumstances::default() };
-    let decided = decide_here(&serving, &request.credential, &caller, &asked.request, from, deadline).await;
+    let source = request.source.parse().ok();
+    let caller = Circumstances { source, ..Circumstances::default() };
+    let presented = Presented::new(request.certificates.clone());
+    let bearer = Some(request.credential.as_str()).filter(|bearer| !bearer.is_empty());
+    let shown = Shown { bearer, certificate: presented.as_ref(), source };
+    let decided = decide_here(&serving, &shown, &caller, &asked.request, from, deadline).await;
     let (answer, position) = decided.map_err(|failure| failure.to_status(Some(member.position())))?;
     let response: R = respond(position, answer).map_err(Failure::into_status)?;
     Ok(response.to_wire())

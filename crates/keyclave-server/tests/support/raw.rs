@@ -52,12 +52,26 @@ pub(crate) async fn call(
     credential: Option<&str>,
     message: Vec<u8>,
 ) -> Result<Vec<u8>, tonic::Status> {
+    call_with(channel, path, credential, &[], message).await
+}
+
+/// The same with more headers.
+pub(crate) async fn call_with(
+    channel: tonic::transport::Channel,
+    path: &'static str,
+    credential: Option<&str>,
+    headers: &[(&'static str, &str)],
+    message: Vec<u8>,
+) -> Result<Vec<u8>, tonic::Status> {
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.map_err(|error| tonic::Status::unknown(error.to_string()))?;
     let mut request = tonic::Request::new(message);
     if let Some(credential) = credential {
         let value = format!("Bearer {credential}").parse().unwrap();
         request.metadata_mut().insert("authorization", value);
+    }
+    for (name, value) in headers {
+        request.metadata_mut().insert(*name, value.parse().unwrap());
     }
     let path = http::uri::PathAndQuery::from_static(path);
     grpc.unary(request, path, Bytes).await.map(tonic::Response::into_inner)

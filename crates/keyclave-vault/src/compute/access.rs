@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use keyclave_policy::{Action, Circumstances, Deciding, KeyFacts, Question, Resource, roles_that_would_do};
 use keyclave_types::access::{GroupName, PolicyName, Subject};
+use keyclave_types::identity::{Identity, IssuerName, RootName};
 use keyclave_types::limits::PAGE_ITEMS_MAX;
 use keyclave_types::request::{Able, AskedOn, Explanation, PolicyDescription};
 
@@ -32,6 +33,25 @@ impl Answering<'_> {
         let all = self.reader.view().indexes().access_records().policies_after(after).cloned();
         let (page, more) = page(all, page_items);
         ReadAnswer::Policies(page, more)
+    }
+
+    pub(super) fn list_client_roots(&self, after: Option<&RootName>, page_items: NonZeroU32) -> ReadAnswer {
+        let all = self.reader.view().indexes().foreign_records().roots_after(after);
+        let (page, more) = page(all, page_items);
+        ReadAnswer::ClientRoots(page, more)
+    }
+
+    pub(super) fn list_issuers(&self, after: Option<&IssuerName>, page_items: NonZeroU32) -> ReadAnswer {
+        let all = self.reader.view().indexes().foreign_records().issuers_after(after);
+        let (page, more) = page(all, page_items);
+        ReadAnswer::Issuers(page, more)
+    }
+
+    pub(super) fn list_identities(&self, after: Option<&Identity>, page_items: NonZeroU32) -> ReadAnswer {
+        let indexes = self.reader.view().indexes();
+        let epoch = |subject: &Subject| indexes.access_records().epoch(subject);
+        let (page, more) = page(indexes.foreign_records().identities_after(after, epoch), page_items);
+        ReadAnswer::Identities(page, more)
     }
 
     pub(super) fn get_policy(&mut self, name: &PolicyName) -> Result<ReadAnswer, Refusal> {

@@ -58,6 +58,9 @@ impl Answering<'_> {
                 subject: token.subject.clone(),
                 created_at: token.created_at,
                 expires_at: token.expires_at,
+                renewable_until: token.renewal.map(|renewal| renewal.until),
+                binding: token.binding.clone(),
+                sources: token.sources.clone(),
             });
         }
         self.reader.note_set(SetRead::Tokens { found });

@@ -127,6 +127,8 @@ pub(super) enum Change {
     PutPolicy(Policy),
     RemovePolicy(PolicyName),
     EndToken(TokenId),
+    /// Of who is believed about callers. No administrator's lasting credential rests on that.
+    Foreign,
 }
 
 /// Puts the access head as it will be, and refuses what would leave nobody to administer. Every change of the set goes
@@ -139,7 +141,8 @@ pub(super) fn administrators_stay(draft: &mut Draft<'_>, change: Change) -> Resu
         | Change::PutGroup(_)
         | Change::RemoveGroup(_)
         | Change::PutPolicy(_)
-        | Change::RemovePolicy(_) => None,
+        | Change::RemovePolicy(_)
+        | Change::Foreign => None,
     };
     let view = draft.reader.view();
     let mut after = view.indexes().access_records().clone();
@@ -150,7 +153,7 @@ pub(super) fn administrators_stay(draft: &mut Draft<'_>, change: Change) -> Resu
         Change::RemoveGroup(name) => after.remove_group(&name),
         Change::PutPolicy(policy) => after.put_policy(policy.name().clone(), Some(policy)),
         Change::RemovePolicy(name) => after.remove_policy(&name),
-        Change::EndToken(_) => {}
+        Change::EndToken(_) | Change::Foreign => {}
     }
     // Conditions count against whoever is to stay: a time may come, or an address be lost, that makes them true.
     let rules = after.rules_at_their_strictest().ok_or(Refusal::AccessHead)?;
@@ -175,6 +178,6 @@ fn administers(rules: &Rules, after: &AccessRecords, subject: (&Subject, u64)) -
         && [Action::ChangeIdentities, Action::ChangePolicies, Action::CreateToken].into_iter().all(may)
 }
 
-fn room(there: bool, count: usize, limit: usize) -> Result<(), Refusal> {
+pub(super) fn room(there: bool, count: usize, limit: usize) -> Result<(), Refusal> {
     if there || count < limit { Ok(()) } else { Err(Refusal::AccessMax { limit }) }
 }

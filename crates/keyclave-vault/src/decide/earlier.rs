@@ -46,6 +46,7 @@ pub(super) fn answer(
             Outcome::Key(key) => Ok(Some(WriteAnswer::Key(key.clone()))),
             Outcome::TokenMade(id) => Err(Refusal::ShownOnce { id: *id }),
             Outcome::Revoked => Ok(Some(WriteAnswer::Revoked)),
+            Outcome::Renewed(expires_at) => Ok(Some(WriteAnswer::Renewed { expires_at: *expires_at })),
             Outcome::Done => Ok(Some(WriteAnswer::Done)),
         };
     }
@@ -66,6 +67,7 @@ pub(super) fn remember(draft: &mut Draft<'_>, request: RequestId, digest: [u8; 3
         WriteAnswer::Key(key) => Outcome::Key(key.clone()),
         WriteAnswer::Token { id, .. } => Outcome::TokenMade(*id),
         WriteAnswer::Revoked => Outcome::Revoked,
+        WriteAnswer::Renewed { expires_at } => Outcome::Renewed(*expires_at),
         WriteAnswer::Done => Outcome::Done,
     };
     let (arrived_at, at) = (draft.occasion.arrived_at, draft.now());

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use keyclave_types::access::{GroupName, PolicyName, RoleGrant, Subject};
 use keyclave_types::envelope::Stored;
+use keyclave_types::identity::{AddressRange, Identity, TokenBinding};
 use keyclave_types::ids::{Incarnation, NodeId};
 use keyclave_types::member::NodePublicKey;
 use keyclave_types::request::TokenId;
@@ -111,10 +112,34 @@ pub struct TokenRecord {
     pub created_at: UnixMillis,
     /// When it ends.
     pub expires_at: Option<UnixMillis>,
+    /// How it may be renewed; not at all if none.
+    pub renewal: Option<Renewal>,
+    /// What must be proved on the connection that it comes over.
+    pub binding: TokenBinding,
+    /// Where its callers may come from; anywhere if empty.
+    pub sources: BTreeSet<AddressRange>,
+    /// For whose JWT it was given, if nobody made it: it counts only as long as that identity and its issuer do.
+    pub by_login: Option<Identity>,
+}
+
+/// How a token may be prolonged by whoever has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Renewal {
+    /// How long it lives from each renewal on.
+    pub lifetime_ms: u64,
+    /// Beyond which it does not live.
+    pub until: UnixMillis,
+}
+
+impl TokenRecord {
+    /// Whether its subject can rely on it: it does not end by itself, and asks nothing of the connection.
+    pub(crate) fn lasts(&self) -> bool {
+        self.expires_at.is_none() && self.binding == TokenBinding::Free && self.sources.is_empty()
+    }
 }
 
 impl Stored for TokenRecord {
-    const FORMAT: u8 = 2;
+    const FORMAT: u8 = 3;
 }
 
 impl Body for TokenRecord {
@@ -123,7 +148,7 @@ impl Body for TokenRecord {
     }
 }
 
-/// Count and digest of every subject, group, policy and of the floor; changes with each of them, and is in every
+/// Count and digest of every subject, group, policy, client root, issuer and identity, and of the floor; changes with each of them, and is in every
 /// read set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AccessHead {

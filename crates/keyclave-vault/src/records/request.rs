@@ -46,6 +46,8 @@ pub enum Outcome {
     Revoked,
     /// It is done.
     Done,
+    /// It prolonged a token until then.
+    Renewed(UnixMillis),
 }
 
 /// Request ids that start below this index are refused, because their outcomes may be forgotten.

@@ -8,16 +8,20 @@ use keyclave_types::ids::PlainKind;
 use keyclave_types::key::KeyRules;
 
 use super::*;
-use crate::authenticate::authenticate;
+use crate::authenticate::{Shown, authenticate};
 use crate::draft::Draft;
 use crate::records::RecordName;
 use crate::records::access::PolicyRecord;
 use crate::view::head_of;
 
 fn who(ledger: &Ledger, bearer: &str) -> Result<Principal, Refusal> {
-    authenticate(&ledger.view, bearer, ledger.now)
+    authenticate(&ledger.view, &Shown { bearer: Some(bearer), ..Shown::default() }, ledger.now)
         .map(|found| found.principal)
         .map_err(|refused| refused.refusal)
+}
+
+fn lasting(lifetime_ms: Option<u64>) -> TokenTerms {
+    TokenTerms { lifetime_ms, ..TokenTerms::default() }
 }
 
 #[test]
@@ -53,7 +57,7 @@ fn every_wrong_token_gets_the_same_refusal() {
 fn a_token_ends_when_it_expires_and_not_while_the_clock_is_in_doubt() {
     let mut ledger = Ledger::founded();
     let create =
-        |lifetime_ms| WriteKind::CreateToken { subject: user("root"), lifetime_ms: Some(lifetime_ms) };
+        |lifetime_ms| WriteKind::CreateToken { subject: user("root"), terms: lasting(Some(lifetime_ms)) };
     assert_eq!(ledger.write(create(999)).unwrap_err(), Refusal::Lifetime);
     let (_, text) = token_of(ledger.write(create(5_000)).unwrap());
     ledger.at(4_999);
@@ -95,8 +99,10 @@ fn put(subject: &Subject, granted: &[&str]) -> WriteKind {
 fn another(ledger: &mut Ledger, who: &str, granted: &[&str]) -> Principal {
     let subject = user(who);
     ledger.write(put(&subject, granted)).unwrap();
-    let made = ledger.write(WriteKind::CreateToken { subject: subject.clone(), lifetime_ms: None }).unwrap();
-    Principal::Subject { subject, credential: Credential::Token(token_of(made).0) }
+    let made = ledger
+        .write(WriteKind::CreateToken { subject: subject.clone(), terms: TokenTerms::default() })
+        .unwrap();
+    Principal::Subject { subject, credential: Credential::Token(token_of(made).0), came: Came::default() }
 }
 
 #[test]
@@ -106,7 +112,7 @@ fn the_last_administrator_cannot_be_undone_in_any_way() {
     let forbid = |what: &str| WriteKind::PutPolicy { name: "p".parse().unwrap(), text: what.to_owned() };
     // One whose credentials end by themselves does not count, and one without any does not either.
     ledger.write(put(&user("b"), &["administrator"])).unwrap();
-    ledger.write(WriteKind::CreateToken { subject: user("b"), lifetime_ms: Some(60_000) }).unwrap();
+    ledger.write(WriteKind::CreateToken { subject: user("b"), terms: lasting(Some(60_000)) }).unwrap();
     another(&mut ledger, "c", &["operator"]);
     for change in [
         WriteKind::RevokeToken { id },
@@ -159,8 +165,14 @@ fn an_administrator_through_a_group_counts_until_the_group_loses_its_role() {
     let subject = user("b");
     let groups = BTreeSet::from([group.clone()]);
     ledger.write(WriteKind::PutSubject { subject: subject.clone(), groups, roles: BTreeSet::new() }).unwrap();
-    let made = ledger.write(WriteKind::CreateToken { subject: subject.clone(), lifetime_ms: None }).unwrap();
-    let b = Principal::Subject { subject, credential: Credential::Token(token_of(made).0) };
+    let made = ledger
+        .write(WriteKind::CreateToken { subject: subject.clone(), terms: TokenTerms::default() })
+        .unwrap();
+    let b = Principal::Subject {
+        subject,
+        credential: Credential::Token(token_of(made).0),
+        came: Came::default(),
+    };
     let remove_root = ledger.request(WriteKind::RemoveSubject { subject: user("root") });
     ledger.write_as(&b, &remove_root).unwrap();
     for change in [put_group(&["operator"]), WriteKind::RemoveGroup { name: group.clone() }] {
@@ -212,8 +224,14 @@ fn a_ciphertext_that_chooses_a_forbidden_key_is_answered_like_one_of_no_key() {
     }
     let subject = service("s");
     ledger.write(put(&subject, &["application@app/"])).unwrap();
-    let made = ledger.write(WriteKind::CreateToken { subject: subject.clone(), lifetime_ms: None }).unwrap();
-    let s = Principal::Subject { subject, credential: Credential::Token(token_of(made).0) };
+    let made = ledger
+        .write(WriteKind::CreateToken { subject: subject.clone(), terms: TokenTerms::default() })
+        .unwrap();
+    let s = Principal::Subject {
+        subject,
+        credential: Credential::Token(token_of(made).0),
+        came: Came::default(),
+    };
     let items = |ledger: &mut Ledger, ciphertext: &[u8]| {
         let read = Read::Decrypt(decryption(None, ciphertext));
         match ledger.read_as(&s, &read).outcome {
@@ -267,7 +285,7 @@ fn every_write_expects_seal_record_access_head_and_token() {
         WriteKind::SetEnabled { name: key.clone(), version: None, enabled: false },
         WriteKind::SetEnabled { name: key.clone(), version: Some(Version::FIRST), enabled: false },
         WriteKind::DestroyVersion { name: key, version: Version::FIRST },
-        WriteKind::CreateToken { subject: user("root"), lifetime_ms: None },
+        WriteKind::CreateToken { subject: user("root"), terms: TokenTerms::default() },
         WriteKind::RevokeToken { id: service.token().unwrap() },
         WriteKind::CreateJoinToken,
         WriteKind::Admit { node: node(1), code },
@@ -303,7 +321,7 @@ fn a_service_is_not_root_by_saying_so() {
     let mut ledger = Ledger::founded();
     let (service, _) = ledger.service("billing");
     let credential = Credential::Token(service.token().unwrap());
-    let forged = Principal::Subject { subject: user("root"), credential };
+    let forged = Principal::Subject { subject: user("root"), credential, came: Came::default() };
     let write = ledger.request(WriteKind::CreateJoinToken);
     assert_eq!(ledger.write_as(&forged, &write).unwrap_err(), Refusal::Unauthenticated);
 }

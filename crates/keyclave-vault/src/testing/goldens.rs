@@ -2,6 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use keyclave_types::envelope::{Stored, decode, encode};
+use keyclave_types::identity::{CertificateNames, TokenBinding};
 use keyclave_types::key::{Algorithm, KeyRules, KeyState, VersionOrigin, VersionState};
 use keyclave_types::member::{Removed, RemovedNode};
 
@@ -9,6 +10,7 @@ use super::*;
 use crate::records::RecordName;
 use crate::records::access::*;
 use crate::records::cluster::*;
+use crate::records::foreign::*;
 use crate::records::key::*;
 use crate::records::plain::*;
 use crate::records::request::{Horizon, Outcome as Kept, RequestOutcome};
@@ -58,10 +60,14 @@ fn golden_bytes_of_access_stay() {
         mac_key: 1,
         created_at: UnixMillis(1),
         expires_at: None,
+        renewal: Some(Renewal { lifetime_ms: 2, until: UnixMillis(3) }),
+        binding: TokenBinding::Identity("root:r:a.example".parse().unwrap()),
+        sources: ["10.0.0.0/8".parse().unwrap()].into(),
+        by_login: None,
     };
     golden(
         &token,
-        "02abababababababababababab0004726f6f7403cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd010100",
+        "03abababababababababababab0004726f6f7403cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd010100010203020001720109612e6578616d706c65010a31302e302e302e302f3800",
     );
     let subject = SubjectRecord {
         subject: service("s"),
@@ -95,6 +101,30 @@ fn golden_bytes_of_access_stay() {
         &join,
         "01ababababababababababababcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd01010201eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff02",
     );
+}
+
+#[test]
+fn golden_bytes_of_identities_stay() {
+    let root = ClientRootRecord {
+        name: "r".parse().unwrap(),
+        names: CertificateNames::Dns,
+        certificates: vec![vec![1, 2]],
+    };
+    golden(&root, "0101720101020102");
+    let issuer = IssuerRecord {
+        name: "i".parse().unwrap(),
+        issuer: "x".to_owned(),
+        audience: "y".to_owned(),
+        algorithms: ["EdDSA".parse().unwrap()].into(),
+        keys: "z".to_owned(),
+    };
+    golden(&issuer, "010169017801790108017a");
+    let identity = IdentityRecord {
+        identity: "issuer:i:s".parse().unwrap(),
+        subject: service("s"),
+        credential_epoch: 3,
+    };
+    golden(&identity, "01010169017301017303");
 }
 
 #[test]
@@ -197,13 +227,17 @@ fn every_kind_has_a_number_of_its_own_and_is_tried() {
     use crate::records::RecordKind;
     let mut numbers: Vec<u8> = RecordKind::LIKELY_FIRST.iter().map(|kind| kind.number()).collect();
     numbers.sort_unstable();
-    assert_eq!(numbers, (1..=23).chain(30..=34).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=26).chain(30..=34).collect::<Vec<_>>());
 }
 
 #[test]
 fn the_bytes_of_names_stay() {
     let key = KeyId::from_bytes([0xaa; 16]);
+    let (root, claim) = ("r".parse().unwrap(), "issuer:i:s".parse().unwrap());
     for (record, number, expected) in [
+        (RecordName::ClientRoot(&root), 24, "72".to_owned()),
+        (RecordName::Issuer(&root), 25, "72".to_owned()),
+        (RecordName::Identity(&claim), 26, HEXLOWER.encode(b"issuer:i:s")),
         (RecordName::Key(&name("a/b")), 1, "612f62".to_owned()),
         (RecordName::VersionPage(key, 2), 2, format!("{}00000002", "aa".repeat(16))),
         (RecordName::VersionMaterial(key, version(3)), 3, format!("{}00000003", "aa".repeat(16))),

@@ -52,7 +52,8 @@ fn a_request_id_belongs_to_one_caller_and_one_request() {
 fn a_tokens_secret_is_shown_once() {
     let mut ledger = Ledger::founded();
     let root = ledger.root.clone();
-    let write = ledger.request(WriteKind::CreateToken { subject: user("root"), lifetime_ms: None });
+    let write =
+        ledger.request(WriteKind::CreateToken { subject: user("root"), terms: TokenTerms::default() });
     let (id, _) = token_of(ledger.write_as(&root, &write).unwrap());
     assert_eq!(ledger.write_as(&root, &write).unwrap_err(), Refusal::ShownOnce { id });
 }

@@ -1,4 +1,5 @@
-//! The end of kept outcomes: first the horizon rises, then what lies below it is forgotten.
+//! The end of kept outcomes: first the horizon rises, then what lies below it is forgotten. Tokens that have ended by
+//! themselves go with them.
 
 use keyclave_types::ids::RecordId;
 
@@ -9,7 +10,7 @@ use crate::refusal::Refusal;
 use crate::upkeep::UpkeepAnswer;
 use crate::view::{HeldBody, View};
 
-/// Outcomes forgotten by one transaction.
+/// Outcomes, and tokens, forgotten by one transaction.
 const FORGET_MAX: usize = 256;
 /// How long after a decision its outcome is in the trail of the node where it arrived, in milliseconds.
 const RECORDED_MS_MAX: u64 = 60_000;
@@ -41,8 +42,12 @@ pub(super) fn forget(draft: &mut Draft<'_>) -> Result<UpkeepAnswer, Refusal> {
     let view = draft.reader.view();
     let below = view.indexes().outcomes_below(horizon);
     let old: Vec<RecordId> = below.filter(|id| is_in_the_trail(view, *id)).take(FORGET_MAX).collect();
-    for id in &old {
+    // While it is not known what time it is, none has ended.
+    let now = draft.occasion.now.relied();
+    let ended = now.into_iter().flat_map(|now| view.indexes().ended(now));
+    let ended: Vec<RecordId> = ended.take(FORGET_MAX).collect();
+    for id in old.iter().chain(&ended) {
         draft.delete_at(*id);
     }
-    Ok(UpkeepAnswer::Forgotten { requests: old.len() })
+    Ok(UpkeepAnswer::Forgotten { requests: old.len() + ended.len() })
 }

@@ -12,6 +12,7 @@ use crate::records::cluster::{
     Admission, AuditAnchor, CaRecord, ClusterTime, KeptTrail, NodeCounter, NodeRecord, RejoinRules,
     RestartKey, RewritingOrder, Rewritten, TrailRules,
 };
+use crate::records::foreign::{ClientRootRecord, IdentityRecord, IssuerRecord};
 use crate::records::key::{KeyMeta, Usage, VersionPage};
 use crate::records::request::{Horizon, RequestOutcome};
 use crate::records::{Body, RecordKind};
@@ -98,4 +99,7 @@ bodies! {
     Group(GroupRecord),
     Policy(PolicyRecord),
     AccessFloor(AccessFloor),
+    ClientRoot(ClientRootRecord),
+    Issuer(IssuerRecord),
+    Identity(IdentityRecord),
 }

@@ -14,11 +14,11 @@ use keyclave_types::position::Revision;
 use keyclave_types::request::TokenId;
 use keyclave_types::time::UnixMillis;
 
-use crate::records::access::AccessHead;
+use crate::records::access::{AccessHead, TokenRecord};
 use crate::records::key::KeyMeta;
 use crate::versions;
 use crate::view::access::AccessRecords;
-use crate::view::{Held, Opened};
+use crate::view::{ForeignRecords, Held, Opened};
 
 /// Label of the digest in the access head: label ‖ (record id (16) ‖ revision (8))…, in the order of ids.
 const ACCESS_HEAD: &[u8] = b"keyclave access head 1\0";
@@ -35,10 +35,15 @@ pub(crate) struct Indexes {
     outcomes: OrdSet<(u64, RecordId)>,
     /// Pages with destroyed versions: after which order to rewrite the stores, and since when.
     destroyed: OrdSet<(u64, UnixMillis, RecordId)>,
-    /// Tokens that do not end by themselves.
+    /// Tokens that their subjects can rely on.
     lasting: OrdMap<TokenId, (Subject, u64)>,
+    /// Tokens that end by themselves, in the order in which they do.
+    ending: OrdSet<(UnixMillis, RecordId)>,
+    /// How many tokens logins have given to each subject.
+    logins: OrdMap<Subject, usize>,
     access: OrdMap<RecordId, Revision>,
     access_records: AccessRecords,
+    foreign_records: ForeignRecords,
     /// Of `access`; none while it is being changed.
     settled: Option<Settled>,
 }
@@ -55,13 +60,14 @@ impl Indexes {
     pub(crate) fn insert(&mut self, id: RecordId, held: &Held) {
         match &held.body {
             Opened::Key(meta) => self.insert_key(id, meta),
-            Opened::Token(token) => {
-                self.tokens.insert(token.id, id);
-                if token.expires_at.is_none() {
-                    self.lasting.insert(token.id, (token.subject.clone(), token.credential_epoch));
-                }
-            }
-            Opened::Subject(_) | Opened::Group(_) | Opened::Policy(_) | Opened::AccessFloor(_) => {
+            Opened::Token(token) => self.insert_token(id, token),
+            Opened::Subject(_)
+            | Opened::Group(_)
+            | Opened::Policy(_)
+            | Opened::AccessFloor(_)
+            | Opened::ClientRoot(_)
+            | Opened::Issuer(_)
+            | Opened::Identity(_) => {
                 self.access.insert(id, held.revision);
                 self.insert_access(&held.body);
                 self.settled = None;
@@ -82,11 +88,14 @@ impl Indexes {
     pub(crate) fn remove(&mut self, id: RecordId, held: &Held) {
         match &held.body {
             Opened::Key(meta) => self.remove_key(id, meta),
-            Opened::Token(token) => {
-                self.tokens.remove(&token.id);
-                self.lasting.remove(&token.id);
-            }
-            Opened::Subject(_) | Opened::Group(_) | Opened::Policy(_) | Opened::AccessFloor(_) => {
+            Opened::Token(token) => self.remove_token(id, token),
+            Opened::Subject(_)
+            | Opened::Group(_)
+            | Opened::Policy(_)
+            | Opened::AccessFloor(_)
+            | Opened::ClientRoot(_)
+            | Opened::Issuer(_)
+            | Opened::Identity(_) => {
                 self.access.remove(&id);
                 self.remove_access(&held.body);
                 self.settled = None;
@@ -126,6 +135,35 @@ impl Indexes {
         self.prunable.remove(&id);
     }
 
+    fn insert_token(&mut self, id: RecordId, token: &TokenRecord) {
+        self.tokens.insert(token.id, id);
+        if token.lasts() {
+            self.lasting.insert(token.id, (token.subject.clone(), token.credential_epoch));
+        }
+        if let Some(end) = token.expires_at {
+            self.ending.insert((end, id));
+        }
+        if token.by_login.is_some() {
+            *self.logins.entry(token.subject.clone()).or_default() += 1;
+        }
+    }
+
+    fn remove_token(&mut self, id: RecordId, token: &TokenRecord) {
+        self.tokens.remove(&token.id);
+        self.lasting.remove(&token.id);
+        if let Some(end) = token.expires_at {
+            self.ending.remove(&(end, id));
+        }
+        if token.by_login.is_some()
+            && let Some(count) = self.logins.get_mut(&token.subject)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.logins.remove(&token.subject);
+            }
+        }
+    }
+
     fn insert_access(&mut self, body: &Opened) {
         match body {
             Opened::Subject(record) => self.access_records.put_subject(record),
@@ -135,6 +173,9 @@ impl Indexes {
                 self.access_records.put_policy(record.name.clone(), policy);
             }
             Opened::AccessFloor(floor) => self.access_records.put_floor(Some(**floor)),
+            Opened::ClientRoot(record) => self.foreign_records.put_root(record),
+            Opened::Issuer(record) => self.foreign_records.put_issuer(record),
+            Opened::Identity(record) => self.foreign_records.put_identity(record),
             _ => {}
         }
     }
@@ -145,6 +186,9 @@ impl Indexes {
             Opened::Group(record) => self.access_records.remove_group(&record.name),
             Opened::Policy(record) => self.access_records.remove_policy(&record.name),
             Opened::AccessFloor(_) => self.access_records.put_floor(None),
+            Opened::ClientRoot(record) => self.foreign_records.remove_root(&record.name),
+            Opened::Issuer(record) => self.foreign_records.remove_issuer(&record.name),
+            Opened::Identity(record) => self.foreign_records.remove_identity(&record.identity),
             _ => {}
         }
     }
@@ -169,6 +213,21 @@ impl Indexes {
 
     pub(crate) fn access_records(&self) -> &AccessRecords {
         &self.access_records
+    }
+
+    /// Who is believed about callers, and who they are.
+    pub(crate) fn foreign_records(&self) -> &ForeignRecords {
+        &self.foreign_records
+    }
+
+    /// How many tokens logins have given to a subject that are not forgotten.
+    pub(crate) fn by_login(&self, subject: &Subject) -> usize {
+        self.logins.get(subject).copied().unwrap_or(0)
+    }
+
+    /// Tokens that have ended by `now`, longest ended first.
+    pub(crate) fn ended(&self, now: UnixMillis) -> impl Iterator<Item = RecordId> {
+        self.ending.iter().take_while(move |(end, _)| *end <= now).map(|(_, id)| *id)
     }
 
     /// Whose tokens last, and the epochs that they were made under, but for one token.

@@ -7,10 +7,13 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use keyclave_audit::note::NoteKey;
 use keyclave_audit::record::Receipt;
 use keyclave_types::access::{GroupName, PolicyName, RoleGrant, Subject, SubjectKind};
+use keyclave_types::identity::{AddressRange, Identity};
 use keyclave_types::ids::NodeId;
 use keyclave_types::name::KeyName;
 use keyclave_types::request::TokenId;
 use keyclave_types::time::{Span, UnixMillis};
+
+use crate::arguments::identities::{IdentityCommand, IssuerCommand, RootCommand};
 
 /// Access.
 #[derive(Debug, Subcommand)]
@@ -27,6 +30,24 @@ pub(crate) enum AccessCommand {
     /// Tokens of subjects.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Authorities whose certificates callers may come with.
+    #[command(subcommand)]
+    Root(RootCommand),
+    /// Which subject a certificate or a JWT speaks for.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Issuers whose JWTs are believed at login.
+    #[command(subcommand)]
+    Issuer(IssuerCommand),
+    /// Swap a JWT of an issuer for a token of at most 15 minutes; needs no token.
+    Login {
+        /// A file with the JWT; - for standard input.
+        #[arg(long, value_name = "FILE")]
+        jwt_file: PathBuf,
+        /// Write the token here instead of printing it.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Say whether somebody may do something, and what decides that or is missing.
     Explain {
         /// Who, as user:NAME or service:NAME.
@@ -135,10 +156,24 @@ pub(crate) enum TokenCommand {
         /// How long it lives; without end by default.
         #[arg(long, value_name = "SPAN")]
         ttl: Option<Span>,
+        /// How long `access token renew` can prolong it, from now; not at all by default.
+        #[arg(long, value_name = "SPAN", requires = "ttl")]
+        renewable: Option<Span>,
+        /// Bind it to the key of the first certificate in this PEM file: it counts only over connections that prove it.
+        #[arg(long, value_name = "FILE", conflicts_with = "bind_identity")]
+        bind_certificate: Option<PathBuf>,
+        /// Bind it to whoever proves a certificate of this identity, as root:NAME:spiffe://ID or root:NAME:HOST.
+        #[arg(long, value_name = "IDENTITY")]
+        bind_identity: Option<Identity>,
+        /// Where its callers may come from, as 10.0.0.0/8 or 2001:db8::/32; may be repeated.
+        #[arg(long = "from", value_name = "CIDR")]
+        sources: Vec<AddressRange>,
         /// Write it here instead of printing it.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Prolong the token that this call comes with; nothing else of it changes.
+    Renew,
     /// List them, without their secrets.
     List,
     /// End one, at once and everywhere.
