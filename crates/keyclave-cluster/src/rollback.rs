@@ -129,7 +129,9 @@ impl Rollback {
         })
     }
 
-    /// Changes one peer's mark and writes all if `change` says so. A node that is no member has none.
+    /// Changes one peer's mark and writes all if `change` says so, before anyone sees the change: a mark that others act
+    /// on is never one that a crash takes back, and no older marks are written over later ones. A node that is no
+    /// member has none.
     fn of(
         &self,
         node: NodeId,
@@ -151,13 +153,16 @@ impl Rollback {
         if mark.incarnation != member.incarnation {
             *mark = fresh;
         }
-        if change(mark)? {
-            mark.saved = mark.acknowledged;
-            let bytes = envelope::encode(&*marks);
-            drop(marks);
-            (self.save)(bytes)?;
+        let before = *mark;
+        if !change(mark)? {
+            return Ok(());
         }
-        Ok(())
+        mark.saved = mark.acknowledged;
+        let saved = (self.save)(envelope::encode(&*marks));
+        if saved.is_err() {
+            marks.0.insert(node.get(), before);
+        }
+        Ok(saved?)
     }
 
     fn lock(&self) -> MutexGuard<'_, Marks> {
@@ -169,10 +174,10 @@ impl Rollback {
 #[cfg(test)]
 mod tests {
     use keyclave_types::member::{Member, NodePublicKey};
-    use openraft::CommittedLeaderId;
+    use openraft::{CommittedLeaderId, ErrorSubject, ErrorVerb};
 
     use super::*;
-    use crate::raft::{MemberNode, Membership, StoredMembership};
+    use crate::raft::{MemberNode, Membership, StoredMembership, storage_error};
 
     fn id(index: u64) -> LogId {
         LogId::new(CommittedLeaderId::new(2, 1), index)
@@ -237,6 +242,32 @@ mod tests {
         let (rollback, _) = saved_marks();
         rollback.acknowledged(node(2), Some(id(400)), &ground(1)).unwrap();
         assert!(rollback.check_last(node(2), None, &ground(2)).is_ok());
+    }
+
+    #[test]
+    fn marks_are_written_before_anyone_else_sees_or_changes_them() {
+        let own: Arc<std::sync::OnceLock<Rollback>> = Arc::default();
+        let seen = Arc::clone(&own);
+        let save = move |_| {
+            assert!(seen.get().unwrap().marks.try_lock().is_err(), "later marks could be written first");
+            Ok(())
+        };
+        let rollback = own.get_or_init(|| Rollback::new(None, Arc::new(save)).unwrap());
+        rollback.check_request(node(2), &Vote::new(7, 2), Some(id(400)), &ground(1)).unwrap();
+        rollback.acknowledged(node(2), Some(id(400)), &ground(1)).unwrap();
+    }
+
+    #[test]
+    fn a_vote_that_was_not_written_is_never_taken_for_one_that_was() {
+        let failure = || {
+            let failed = std::io::Error::other("injected");
+            StorageFailure::from(storage_error(ErrorSubject::Store, ErrorVerb::Write, &failed))
+        };
+        let rollback = Rollback::new(None, Arc::new(move |_| Err(failure()))).unwrap();
+        for _ in 0..2 {
+            let refused = rollback.check_request(node(2), &Vote::new(7, 2), Some(id(400)), &ground(1));
+            assert!(matches!(refused, Err(Refused::Storage(_))), "{refused:?}");
+        }
     }
 
     #[test]
