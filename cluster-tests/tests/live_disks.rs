@@ -161,6 +161,10 @@ async fn two_swapped_directories_answer_nothing_until_they_are_back() -> Result<
     cluster.start(2).await?;
     cluster.start(3).await?;
     journal.record(Event::Fault { class: "directories swapped".to_owned(), node: 2 });
+    for number in [2, 3] {
+        let log = std::fs::read_to_string(&cluster.node(number)?.log).unwrap_or_default();
+        assert!(log.contains("were data directories swapped?"), "node {number} does not say so: {log}");
+    }
     let begun = Instant::now();
     while begun.elapsed() < WATCHED {
         for number in [2, 3] {

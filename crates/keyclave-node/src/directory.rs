@@ -49,6 +49,15 @@ impl<D: Disk> NodeDirectory<D> {
         let recorded = record.and_then(|record| envelope::decode::<Addresses>(&record.blob).ok());
         recorded.or_else(|| self.at_join.get(&node).cloned())
     }
+
+    /// Whose place `me` has taken by being reached at `own`: another member's, as recorded, and not its own.
+    pub(crate) fn taken_place(&self, me: NodeId, own: &Addresses) -> Option<NodeId> {
+        let is_at = |node: &NodeId| self.addresses(*node).is_some_and(|recorded| recorded.peer == own.peer);
+        if is_at(&me) {
+            return None;
+        }
+        self.nodes().into_iter().filter(|node| *node != me).find(is_at)
+    }
 }
 
 impl<D: Disk> Directory for NodeDirectory<D> {
@@ -75,5 +84,35 @@ impl<D: Disk> Directory for NodeDirectory<D> {
             Some(address) => Some(address.clone()),
             None => self.addresses(node).map(|addresses| addresses.peer),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use keyclave_ledger::sled_disk::SledDisk;
+    use keyclave_types::ids::Incarnation;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_in_another_member_s_place_is_told_from_one_that_has_moved() {
+        let store = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(Arc::new(SledDisk::open(store.path()).unwrap())).unwrap();
+        let [me, other] = [1, 2].map(|number| NodeId::new(number).unwrap());
+        let at = |host: &str| Addresses {
+            peer: format!("{host}:7421").parse().unwrap(),
+            client: format!("{host}:7420").parse().unwrap(),
+        };
+        let member = |byte: u8| Member {
+            incarnation: Incarnation::from_bytes([byte; 16]),
+            key: NodePublicKey([byte; 32]),
+        };
+        let known = vec![(me, member(1), at("one")), (other, member(2), at("two"))];
+        let directory = NodeDirectory::new(me, known, BTreeMap::new(), ledger);
+        assert_eq!(directory.taken_place(me, &at("one")), None);
+        assert_eq!(directory.taken_place(me, &at("elsewhere")), None);
+        assert_eq!(directory.taken_place(me, &at("two")), Some(other));
     }
 }

@@ -149,6 +149,7 @@ impl<H: Host> Node<H> {
         node.shared.home.identity(&mut node.entropy())?;
         if let Some(membership) = membership {
             let member = node.start_member(membership, false).await?;
+            node.say_if_misplaced(&member);
             node.become_member(member);
         }
         Ok(node)
@@ -272,6 +273,19 @@ impl<H: Host> Node<H> {
         // Set once: founding and joining hold `becoming`, and a start comes before both.
         let _ = self.shared.member.set(member);
         self.shared.joined.send_replace(true);
+    }
+
+    /// It harms nobody, because an identity is a key and not an address, but nothing works, and nobody sees why.
+    fn say_if_misplaced(&self, member: &Member<H>) {
+        let own = self.addresses();
+        if let Some(place) = member.directory.taken_place(member.local.node, own) {
+            tracing::error!(
+                node = %member.local.node,
+                address = %own.peer,
+                "this data directory is node {}'s, started at the address of node {place}: were data directories swapped?",
+                member.local.node,
+            );
+        }
     }
 
     pub(crate) fn becoming(&self) -> &Mutex<()> {
