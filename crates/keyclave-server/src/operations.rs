@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod cluster;
+pub(crate) mod joining;
 pub(crate) mod crypto;
 pub(crate) mod key;
 pub(crate) mod login;

@@ -16,7 +16,7 @@ use keyclave_vault::presented::Presented;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{cluster, login};
+use super::{joining, login};
 use crate::pipeline::Pipeline;
 use crate::writing::{decide_here, respond};
 
@@ -32,7 +32,7 @@ pub(crate) async fn answer<H: Host>(
             match request.method.as_str() {
                 $($path => write::<H, v1::$message, v1::$response>(pipeline, from, request, deadline).await,)+
                 login::LOGIN => login::forwarded(pipeline, from, request, deadline).await,
-                cluster::JOIN => cluster::join_forwarded(pipeline, request, deadline).await,
+                joining::JOIN => joining::join_forwarded(pipeline, request, deadline).await,
                 _ => Err(Status::unimplemented("this version forwards no such call")),
             }
         };
