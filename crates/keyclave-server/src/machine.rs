@@ -1,5 +1,5 @@
-//! A real machine as the node's host and world: sled, TLS over TCP, files for the trail (a directory, unless a test
-//! brings some that fail), the system's clock and entropy.
+//! A real machine as the node's host and world: a disk for the ledger and files for the trail (sled and a directory,
+//! unless a test brings some that fail), TLS over TCP, the system's clock and entropy.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use keyclave_cluster::transport::directory::Directory;
 use keyclave_cluster::transport::tls::Tls;
 use keyclave_cluster::transport::wire::Wire;
 use keyclave_crypto::sign::{self, SigningKey};
-use keyclave_ledger::sled_disk::SledDisk;
+use keyclave_ledger::disk::Disk;
 use keyclave_node::host::{Host, WireError};
 use keyclave_node::world::{Clock, EntropySource};
 use keyclave_types::ids::ClusterId;
@@ -26,25 +26,25 @@ use tokio_stream::wrappers::TcpListenerStream;
 pub(crate) type OpenTrail<F> = Arc<dyn Fn() -> io::Result<F> + Send + Sync>;
 
 /// This machine.
-pub(crate) struct Machine<F> {
-    disk: Arc<SledDisk>,
+pub(crate) struct Machine<D, F> {
+    disk: Arc<D>,
     trail: OpenTrail<F>,
     peers: Mutex<Option<TcpListener>>,
 }
 
-impl<F> Machine<F> {
+impl<D, F> Machine<D, F> {
     /// A node's ledger is on `disk`, its trail where `trail` says, its peers arrive at `peers`.
-    pub(crate) fn new(disk: Arc<SledDisk>, trail: OpenTrail<F>, peers: TcpListener) -> Self {
+    pub(crate) fn new(disk: Arc<D>, trail: OpenTrail<F>, peers: TcpListener) -> Self {
         Self { disk, trail, peers: Mutex::new(Some(peers)) }
     }
 }
 
-impl<F: TrailFiles> Host for Machine<F> {
-    type Disk = SledDisk;
+impl<D: Disk, F: TrailFiles> Host for Machine<D, F> {
+    type Disk = D;
     type Wire = Tls;
     type Files = F;
 
-    fn disk(&self) -> Arc<SledDisk> {
+    fn disk(&self) -> Arc<D> {
         self.disk.clone()
     }
 

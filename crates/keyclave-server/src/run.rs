@@ -3,14 +3,16 @@
 //! Called by the binary. What fails here fails before anything is served, with what to do about it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use keyclave_audit::directory::Directory;
 use keyclave_audit::files::TrailFiles;
+use keyclave_ledger::disk::Disk;
 use keyclave_ledger::sled_disk::{OpenDiskError, SledDisk};
 use keyclave_node::authority::{Authority, AuthorityError, X509};
+use keyclave_node::host::Host;
 use keyclave_node::joining::{BecomeError, JoinAnswer, pins_from};
 use keyclave_node::node::{Ending, Node, Setup, StartError};
 use keyclave_node::world::{RuntimeMemory, World};
@@ -135,21 +137,23 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Stopped, RunError> {
     let trail = config.data_dir.join("audit");
-    run_with_trail(config, joiner, shutdown, move || Directory::make(&trail)).await
+    run_on(config, joiner, shutdown, SledDisk::open, move || Directory::make(&trail)).await
 }
 
-/// As [`run`], with the trail in the files that `trail` opens.
-pub async fn run_with_trail<F: TrailFiles>(
+/// As [`run`], with the ledger on the disk that `ledger` opens in a directory, and the trail in the files that `trail`
+/// opens.
+pub async fn run_on<D: Disk, F: TrailFiles>(
     config: Config,
     joiner: Arc<dyn Joiner>,
     shutdown: impl Future<Output = ()> + Send,
+    ledger: impl FnOnce(&Path) -> Result<D, OpenDiskError> + Send,
     trail: impl Fn() -> std::io::Result<F> + Send + Sync + 'static,
 ) -> Result<Stopped, RunError> {
     let _lock = lock_directory(&config.data_dir)?;
     let listeners = Listeners::bind(&config).await?;
     let certificate = Certificate::default();
     let own_certificate = load_own_certificate(&config, &certificate)?;
-    let disk = Arc::new(SledDisk::open(&config.data_dir.join("ledger"))?);
+    let disk = Arc::new(ledger(&config.data_dir.join("ledger"))?);
     let world = World {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy::new()?),
@@ -192,7 +196,7 @@ pub async fn run_with_trail<F: TrailFiles>(
 }
 
 /// Closes the ledger's store once nothing else holds it, so that whoever comes next finds it closed.
-async fn close(disk: Arc<SledDisk>) {
+async fn close<D: Disk>(disk: Arc<D>) {
     let others_let_go = async {
         while Arc::strong_count(&disk) > 1 {
             tokio::time::sleep(Duration::from_millis(CLOSED_LOOK_MS)).await;
@@ -245,9 +249,9 @@ struct Certificates {
 }
 
 impl Open {
-    fn begin<F: TrailFiles>(
-        node: &Node<Machine<F>>,
-        pipeline: Pipeline<Machine<F>>,
+    fn begin<H: Host>(
+        node: &Node<H>,
+        pipeline: Pipeline<H>,
         certificates: Certificates,
         listeners: Facing,
     ) -> Result<Self, RunError> {
@@ -343,9 +347,9 @@ fn self_made(
 }
 
 /// Once the node is a member: serves its peers, and shows clients its certificate, each new one too.
-async fn serve_as_member<F: TrailFiles>(
-    node: Node<Machine<F>>,
-    pipeline: Pipeline<Machine<F>>,
+async fn serve_as_member<H: Host>(
+    node: Node<H>,
+    pipeline: Pipeline<H>,
     certificate: Certificate,
     own_certificate: bool,
 ) {
@@ -372,11 +376,7 @@ async fn serve_as_member<F: TrailFiles>(
 }
 
 /// Joins if told to and not yet a member. Ends only with an error.
-async fn join_if_told<F: TrailFiles>(
-    node: &Node<Machine<F>>,
-    join: Option<&Join>,
-    joiner: &dyn Joiner,
-) -> RunError {
+async fn join_if_told<H: Host>(node: &Node<H>, join: Option<&Join>, joiner: &dyn Joiner) -> RunError {
     let Some(join) = join.filter(|_| node.member().is_none()) else { return std::future::pending().await };
     loop {
         match join_once(node, join, joiner).await {
@@ -387,11 +387,7 @@ async fn join_if_told<F: TrailFiles>(
     }
 }
 
-async fn join_once<F: TrailFiles>(
-    node: &Node<Machine<F>>,
-    join: &Join,
-    joiner: &dyn Joiner,
-) -> Result<bool, RunError> {
+async fn join_once<H: Host>(node: &Node<H>, join: &Join, joiner: &dyn Joiner) -> Result<bool, RunError> {
     let Some(token) = read_token(join) else {
         tracing::info!(file = %join.token_file.display(), "waiting for a join token");
         return Ok(false);

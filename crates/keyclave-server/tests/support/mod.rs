@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
+pub(crate) mod disks;
 pub(crate) mod raw;
 
 use std::collections::BTreeSet;
@@ -16,9 +17,9 @@ use keyclave_client::cluster::{AdmissionPolicy, JoinNode, JoinTicket, MemberRole
 use keyclave_client::endpoint::Endpoint;
 use keyclave_client::seal::{GivenShare, SealState, ShareTerms};
 use keyclave_node::joining::JoinAsk;
-use keyclave_server::config::File;
+use keyclave_server::config::{Config, File};
 use keyclave_server::joiner::{JoinFailure, JoinReply, Joiner};
-use keyclave_server::run::{RunError, Stopped, run};
+use keyclave_server::run::{RunError, Stopped, run, run_on};
 use keyclave_types::access::Subject;
 use keyclave_types::member::HostPort;
 use keyclave_types::request::SubjectDescription;
@@ -26,6 +27,8 @@ use keyclave_types::seal::Threshold;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
+
+use self::disks::Disks;
 
 pub(crate) struct Server {
     pub(crate) directory: PathBuf,
@@ -71,10 +74,21 @@ impl Server {
 
     /// A server that is told what `file` says.
     pub(crate) fn with(file: File) -> Self {
+        let mut server = Self::told(file);
+        server.begin();
+        server
+    }
+
+    fn told(file: File) -> Self {
         let directory = file.data_dir.clone().unwrap();
         let (clients, monitoring) = (file.listen.unwrap(), file.health_listen.unwrap());
-        let mut server = Self { directory, clients, monitoring, file, stop: None, running: None };
-        server.begin();
+        Self { directory, clients, monitoring, file, stop: None, running: None }
+    }
+
+    /// A server whose ledger and trail lie on disks that do what the test says.
+    pub(crate) fn on(directory: PathBuf, disks: &Disks) -> Self {
+        let mut server = Self::told(Self::file(&directory));
+        server.begin_on(disks);
         server
     }
 
@@ -86,11 +100,21 @@ impl Server {
     }
 
     pub(crate) fn begin(&mut self) {
-        let config = self.file.clone().complete().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let shutdown = async move { drop(stopped.await) };
+        let (config, shutdown) = self.circumstances();
         self.running = Some(tokio::spawn(run(config, Arc::new(ClientJoiner), shutdown)));
+    }
+
+    pub(crate) fn begin_on(&mut self, disks: &Disks) {
+        let (config, shutdown) = self.circumstances();
+        let (ledger, trail) = (disks.ledger(), disks.trail.clone());
+        let running = run_on(config, Arc::new(ClientJoiner), shutdown, ledger, move || Ok(trail.clone()));
+        self.running = Some(tokio::spawn(running));
+    }
+
+    fn circumstances(&mut self) -> (Config, impl Future<Output = ()> + use<>) {
+        let (stop, stopped) = oneshot::channel::<()>();
         self.stop = Some(stop);
+        (self.file.clone().complete().unwrap(), async move { drop(stopped.await) })
     }
 
     /// Waits until it ends by itself.
