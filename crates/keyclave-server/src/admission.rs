@@ -215,6 +215,7 @@ impl<H: Host> Admission<H> {
         let (held, bytes_max) = if path.starts_with(REFLECTION) {
             let held = begin(&self.budgets.open, None)?;
             self.pipeline.ask(&caller, Action::Reflect, "Reflect", |_, _| ()).await?;
+            arrival.connection.know();
             (held, OPEN_BODY_BYTES_MAX)
         } else if arrival.origin == Origin::LocalSocket {
             (begin(&self.budgets.local, None)?, bytes_max(rpc))
@@ -227,6 +228,7 @@ impl<H: Host> Admission<H> {
             (begin(&self.budgets.open, None)?, OPEN_BODY_BYTES_MAX)
         } else {
             let party = self.known_party(&caller, rpc, || begin(&self.budgets.open, None)).await?;
+            arrival.connection.know();
             if claims_an_identity(request.headers()) {
                 return Err(self.refuse_claim(&caller, rpc).await);
             }

@@ -72,7 +72,7 @@ pub(crate) struct Held {
     party: Option<Party>,
     _call: OwnedSemaphorePermit,
     bytes: Mutex<Option<OwnedSemaphorePermit>>,
-    _under_way: Option<UnderWay>,
+    under_way: Option<UnderWay>,
 }
 
 impl Budget {
@@ -115,7 +115,7 @@ impl Budget {
             party,
             _call: call,
             bytes: Mutex::default(),
-            _under_way: under_way,
+            under_way,
         }))
     }
 }
@@ -158,6 +158,9 @@ impl Held {
 
     /// An answer's body, until whose end everything is held and measured.
     pub(crate) fn answer(self: Arc<Self>, body: Body, measured: Measured) -> Body {
+        if let Some(under_way) = &self.under_way {
+            under_way.answered();
+        }
         Body::new(Leaving { body, measured, _held: self })
     }
 }

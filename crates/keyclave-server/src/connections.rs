@@ -2,7 +2,8 @@
 //!
 //! Called by the listeners for each arrival, and by admission for each call. When there is no place the connection
 //! that has been idle longest goes, of the same source if that source has its share: a crowd of mute connections
-//! drives out itself, and a call under way is never cut off for a newcomer.
+//! drives out itself, and a call under way is never cut off for a newcomer. Until a call with a valid credential came
+//! over it a connection is a stranger's: of these there may be far fewer, because nothing else bounds what they cost.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -52,21 +53,35 @@ pub(crate) struct Limits {
     pub(crate) connections_max: usize,
     /// From one source.
     pub(crate) per_source_max: usize,
+    /// Of strangers.
+    pub(crate) strangers_max: usize,
+    /// Of strangers from one source.
+    pub(crate) strangers_per_source_max: usize,
 }
 
 #[derive(Default)]
 struct State {
     next: u64,
     open: BTreeMap<u64, Open>,
-    per_source: BTreeMap<Source, usize>,
+    counts: Counts,
+    per_source: BTreeMap<Source, Counts>,
+}
+
+/// How many there are.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Counts {
+    all: usize,
+    strangers: usize,
 }
 
 struct Open {
     source: Source,
-    calls: usize,
+    /// Calls under way, by number, and since when the answers of those that are answered leave.
+    calls: BTreeMap<u64, Option<Instant>>,
+    calls_begun: u64,
     idle_since: Instant,
-    /// Nothing was asked on it yet.
-    silent: bool,
+    /// No call with a valid credential came over it yet.
+    stranger: bool,
     /// Dropping it ends the connection.
     _alive: oneshot::Sender<()>,
 }
@@ -87,7 +102,10 @@ pub(crate) struct Connection {
 }
 
 /// A call under way on a connection.
-pub(crate) struct UnderWay(Connection);
+pub(crate) struct UnderWay {
+    on: Connection,
+    call: u64,
+}
 
 impl Connections {
     /// None yet.
@@ -98,38 +116,38 @@ impl Connections {
     /// A place for a connection from `source`. None if every other one has a call under way.
     pub(crate) fn take(&self, source: Source) -> Option<Place> {
         let mut state = lock(&self.state);
-        if state.per_source.get(&source).is_some_and(|count| *count >= self.limits.per_source_max)
-            && !state.end_longest_idle(Some(source))
-        {
-            return None;
-        }
-        if state.open.len() >= self.limits.connections_max && !state.end_longest_idle(None) {
+        if !state.make_room(source, self.limits) {
             return None;
         }
         let number = state.next;
         state.next = state.next.wrapping_add(1);
         let (alive, ended) = oneshot::channel();
-        state.open.insert(
-            number,
-            Open { source, calls: 0, idle_since: Instant::now(), silent: true, _alive: alive },
-        );
-        *state.per_source.entry(source).or_default() += 1;
+        let open = Open {
+            source,
+            calls: BTreeMap::new(),
+            calls_begun: 0,
+            idle_since: Instant::now(),
+            stranger: true,
+            _alive: alive,
+        };
+        state.open.insert(number, open);
+        state.count(source, |counts| {
+            counts.all += 1;
+            counts.strangers += 1;
+        });
         drop(state);
         Some(Place { at: Connection { number, source, state: self.state.clone() }, ended: Some(ended) })
     }
 
     /// Ends those on which nothing was ever asked for so long.
     pub(crate) fn end_silent(&self, longer_than: Duration) {
-        let mut state = lock(&self.state);
-        let silent: Vec<u64> = state
-            .open
-            .iter()
-            .filter(|(_, open)| open.silent && open.idle_since.elapsed() > longer_than)
-            .map(|(number, _)| *number)
-            .collect();
-        for number in silent {
-            state.remove(number);
-        }
+        lock(&self.state).end(|open| open.calls_begun == 0 && open.idle_since.elapsed() > longer_than);
+    }
+
+    /// Ends those of strangers who have not taken an answer for so long: it holds its part of a budget meanwhile.
+    pub(crate) fn end_unread(&self, longer_than: Duration) {
+        let unread = |answered: &Option<Instant>| answered.is_some_and(|since| since.elapsed() > longer_than);
+        lock(&self.state).end(|open| open.stranger && open.calls.values().any(unread));
     }
 
     /// How many there are.
@@ -140,31 +158,72 @@ impl Connections {
     /// Ends every one.
     pub(crate) fn end_all(&self) {
         let mut state = lock(&self.state);
-        state.open.clear();
-        state.per_source.clear();
+        state.end(|_| true);
     }
 }
 
 impl State {
-    fn end_longest_idle(&mut self, among: Option<Source>) -> bool {
+    /// Whether there is room for one more from `source`, perhaps where another was. Counted anew at each step: one that
+    /// ends makes room for all of them.
+    fn make_room(&mut self, source: Source, limits: Limits) -> bool {
+        let own = |open: &Open| open.source == source;
+        (self.of(source).strangers < limits.strangers_per_source_max
+            || self.end_longest_idle(|open| open.stranger && own(open)))
+            && (self.counts.strangers < limits.strangers_max || self.end_longest_idle(|open| open.stranger))
+            && (self.of(source).all < limits.per_source_max || self.end_longest_idle(own))
+            && (self.counts.all < limits.connections_max || self.end_longest_idle(|_| true))
+    }
+
+    fn of(&self, source: Source) -> Counts {
+        self.per_source.get(&source).copied().unwrap_or_default()
+    }
+
+    /// Whether there was one of `these` that could be ended.
+    fn end_longest_idle(&mut self, these: impl Fn(&Open) -> bool) -> bool {
         let idle = self
             .open
             .iter()
-            .filter(|(_, open)| open.calls == 0 && among.is_none_or(|source| open.source == source))
+            .filter(|(_, open)| open.calls.is_empty() && these(open))
             .min_by_key(|(_, open)| open.idle_since)
             .map(|(number, _)| *number);
-        idle.is_some_and(|number| self.remove(number))
+        if let Some(number) = idle {
+            self.remove(number);
+        }
+        idle.is_some()
     }
 
-    fn remove(&mut self, number: u64) -> bool {
-        let Some(removed) = self.open.remove(&number) else { return false };
-        if let Some(count) = self.per_source.get_mut(&removed.source) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.per_source.remove(&removed.source);
-            }
+    fn end(&mut self, these: impl Fn(&Open) -> bool) {
+        let ended: Vec<u64> =
+            self.open.iter().filter(|(_, open)| these(open)).map(|(number, _)| *number).collect();
+        for number in ended {
+            self.remove(number);
         }
-        true
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(removed) = self.open.remove(&number) else { return };
+        self.count(removed.source, |counts| {
+            counts.all -= 1;
+            counts.strangers -= usize::from(removed.stranger);
+        });
+    }
+
+    fn know(&mut self, number: u64) {
+        if let Some(open) = self.open.get_mut(&number)
+            && std::mem::replace(&mut open.stranger, false)
+        {
+            let source = open.source;
+            self.count(source, |counts| counts.strangers -= 1);
+        }
+    }
+
+    fn count(&mut self, source: Source, change: impl Fn(&mut Counts)) {
+        change(&mut self.counts);
+        let of_source = self.per_source.entry(source).or_default();
+        change(of_source);
+        if *of_source == Counts::default() {
+            self.per_source.remove(&source);
+        }
     }
 }
 
@@ -198,20 +257,39 @@ impl Connection {
         self.source
     }
 
+    /// Whoever holds it has shown a valid credential.
+    pub(crate) fn know(&self) {
+        lock(&self.state).know(self.number);
+    }
+
     /// While the answer lives, the connection is not idle.
     pub(crate) fn begin(&self) -> UnderWay {
-        if let Some(open) = lock(&self.state).open.get_mut(&self.number) {
-            open.calls += 1;
-            open.silent = false;
+        let mut state = lock(&self.state);
+        let call = state.open.get_mut(&self.number).map_or(0, |open| {
+            open.calls_begun += 1;
+            open.calls.insert(open.calls_begun, None);
+            open.calls_begun
+        });
+        drop(state);
+        UnderWay { on: self.clone(), call }
+    }
+}
+
+impl UnderWay {
+    /// The call is answered, and its answer on the way to whoever reads it.
+    pub(crate) fn answered(&self) {
+        if let Some(open) = lock(&self.on.state).open.get_mut(&self.on.number)
+            && let Some(answered) = open.calls.get_mut(&self.call)
+        {
+            *answered = Some(Instant::now());
         }
-        UnderWay(self.clone())
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        if let Some(open) = lock(&self.0.state).open.get_mut(&self.0.number) {
-            open.calls = open.calls.saturating_sub(1);
+        if let Some(open) = lock(&self.on.state).open.get_mut(&self.on.number) {
+            open.calls.remove(&self.call);
             open.idle_since = Instant::now();
         }
     }
@@ -226,7 +304,8 @@ mod tests {
     use super::*;
 
     fn connections(connections_max: usize, per_source_max: usize) -> Connections {
-        Connections::new(Limits { connections_max, per_source_max })
+        let (strangers_max, strangers_per_source_max) = (connections_max, per_source_max);
+        Connections::new(Limits { connections_max, per_source_max, strangers_max, strangers_per_source_max })
     }
 
     fn source(text: &str) -> Source {
@@ -290,6 +369,57 @@ mod tests {
         }
         let state = lock(&all.state);
         assert!(state.open.is_empty() && state.per_source.is_empty());
+        assert_eq!(state.counts, Counts::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_drive_out_strangers_and_nobody_who_is_known() {
+        let limits = Limits {
+            connections_max: 100,
+            per_source_max: 100,
+            strangers_max: 3,
+            strangers_per_source_max: 2,
+        };
+        let all = Connections::new(limits);
+        let mut known: Vec<_> = (1..=5)
+            .map(|port| {
+                let place = all.take(source(&format!("10.0.0.1:{port}"))).unwrap();
+                place.connection().know();
+                drop(place.connection().begin());
+                place
+            })
+            .collect();
+        let mut strangers = Vec::new();
+        for from in ["10.0.0.1:8", "10.0.0.1:9", "10.0.0.1:10", "10.0.0.2:1", "10.0.0.3:1"] {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            strangers.push(all.take(source(from)).unwrap());
+        }
+        let ended: Vec<bool> = strangers.iter_mut().map(has_ended).collect();
+        // The third of the first source drove out its first, the third source the oldest of all.
+        assert_eq!(ended, [true, true, false, false, false]);
+        assert!(!known.iter_mut().any(has_ended));
+        drop((known, strangers));
+        assert_eq!(lock(&all.state).counts, Counts::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_who_does_not_take_an_answer_is_not_waited_for() {
+        let all = connections(10, 10);
+        let mut places: Vec<_> =
+            (1..=4).map(|port| all.take(source(&format!("10.0.0.1:{port}"))).unwrap()).collect();
+        places[1].connection().know();
+        let begin = |at: usize| places[at].connection().begin();
+        let (unread, known, unanswered, taken) = (begin(0), begin(1), begin(2), begin(3));
+        for answered in [&unread, &known, &taken] {
+            answered.answered();
+        }
+        drop(taken);
+        tokio::time::advance(Duration::from_secs(11)).await;
+        let _later = places[2].connection().begin();
+        all.end_unread(Duration::from_secs(10));
+        let ended: Vec<bool> = places.iter_mut().map(has_ended).collect();
+        assert_eq!(ended, [true, false, false, false]);
+        drop((unread, known, unanswered));
     }
 
     #[test]

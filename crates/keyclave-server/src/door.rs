@@ -23,11 +23,20 @@ use crate::possession;
 const HANDSHAKES_MAX: usize = 128;
 /// Those from one source.
 const HANDSHAKES_PER_SOURCE_MAX: usize = 64;
-/// Open connections from clients at a time: each costs some 60 KiB and a file descriptor.
-pub(crate) const LIMITS: Limits = Limits { connections_max: 4_096, per_source_max: 1_024 };
-/// How long a connection may be open before anything is asked on it, and how often that is looked at.
+/// Open connections from clients at a time: each costs some 30 KiB and a file descriptor, and 130 KiB more once it has
+/// had as many calls at a time as it may, which strangers have for nothing. Of theirs there are more than calls that
+/// they may have under way, so that a newcomer always finds a place.
+pub(crate) const LIMITS: Limits = Limits {
+    connections_max: 4_096,
+    per_source_max: 1_024,
+    strangers_max: 320,
+    strangers_per_source_max: 128,
+};
+/// How long a connection may be open before anything is asked on it, and how long a stranger may take with an answer.
 const SILENT_MS_MAX: u64 = 30_000;
-const SILENT_LOOK_MS: u64 = 5_000;
+const UNREAD_MS_MAX: u64 = 10_000;
+/// How often that is looked at.
+const LOOK_MS: u64 = 5_000;
 /// How long a handshake may take.
 const HANDSHAKE_MS_MAX: u64 = 5_000;
 /// Finished connections that HTTP/2 has not taken yet.
@@ -58,13 +67,14 @@ async fn accept_all(
     finished: Finished,
 ) {
     let mut unfinished = Unfinished::default();
-    let mut look = tokio::time::interval(Duration::from_millis(SILENT_LOOK_MS));
+    let mut look = tokio::time::interval(Duration::from_millis(LOOK_MS));
     loop {
         let accepted = tokio::select! {
             () = finished.closed() => break,
             accepted = listener.accept() => accepted,
             _ = look.tick() => {
                 connections.end_silent(Duration::from_millis(SILENT_MS_MAX));
+                connections.end_unread(Duration::from_millis(UNREAD_MS_MAX));
                 continue;
             }
         };

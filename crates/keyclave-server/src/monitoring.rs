@@ -23,8 +23,9 @@ use crate::metrics::{Metrics, Standing};
 use crate::origin::Origin;
 use crate::pipeline::Pipeline;
 
-/// Connections at a time.
-pub(crate) const LIMITS: Limits = Limits { connections_max: 64, per_source_max: 32 };
+/// Connections at a time; each is gone after one answer, whoever asked.
+pub(crate) const LIMITS: Limits =
+    Limits { connections_max: 64, per_source_max: 32, strangers_max: 64, strangers_per_source_max: 32 };
 /// How long one may take, its handshake included.
 const ANSWER_MS_MAX: u64 = 5_000;
 /// Bytes of a request that are read: a credential and what probes say of themselves.

@@ -25,8 +25,8 @@ use crate::monitoring::Monitored;
 use crate::operations::Api;
 use crate::origin::Arrival;
 
-/// Streams that one connection may have open.
-const STREAMS_PER_CONNECTION_MAX: u32 = 256;
+/// Streams that one connection may have open. Room for as many, some KiB each, stays with the connection to its end.
+const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 /// Bytes of one call's metadata.
 const METADATA_BYTES_MAX: u32 = 16 * 1024;
 /// Streams that a client may open and reset before its connection is ended (rapid reset).

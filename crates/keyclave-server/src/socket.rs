@@ -18,8 +18,12 @@ use crate::origin::{Arrived, Origin};
 
 /// Open connections at a time.
 const CONNECTIONS_MAX: usize = 64;
-pub(crate) const LIMITS: Limits =
-    Limits { connections_max: CONNECTIONS_MAX, per_source_max: CONNECTIONS_MAX };
+pub(crate) const LIMITS: Limits = Limits {
+    connections_max: CONNECTIONS_MAX,
+    per_source_max: CONNECTIONS_MAX,
+    strangers_max: CONNECTIONS_MAX,
+    strangers_per_source_max: CONNECTIONS_MAX,
+};
 /// Rest after the listener failed.
 const LISTENER_REST_MS: u64 = 10;
 

@@ -34,6 +34,7 @@ async fn an_honest_client_is_answered_and_memory_is_bounded_under_each_attack() 
     honest.peak();
     let before = target.resident();
 
+    let unread = attacks::unread_answers(&target).await;
     let mute = attacks::mute_connections(&target, 3_000).await;
     assert!(mute.len() > 2_000, "only {} connections were open", mute.len());
     for _ in 0..10 {
@@ -58,6 +59,13 @@ async fn an_honest_client_is_answered_and_memory_is_bounded_under_each_attack() 
     attacks::bodies_to_the_open_door(&target).await;
     stands(&honest, &target, before, "bodies to the open door").await;
 
+    attacks::gzip_bombs(&target).await;
+    stands(&honest, &target, before, "compressed bodies").await;
+    drop(attacks::unread_refusals(&target, 200, 250).await);
+    stands(&honest, &target, before, "refusals that nobody reads").await;
+    drop(attacks::unread_refusals(&target, 1_024, 8).await);
+    stands(&honest, &target, before, "as many connections as one address may have").await;
+
     attacks::rapid_reset(&target).await;
     stands(&honest, &target, before, "rapid reset").await;
     attacks::continuation_flood(&target).await;
@@ -72,6 +80,7 @@ async fn an_honest_client_is_answered_and_memory_is_bounded_under_each_attack() 
     stands(&honest, &target, before, "settings").await;
     attacks::wrong_windows(&target).await;
     stands(&honest, &target, before, "wrong windows").await;
+    attacks::is_ended(unread).await;
     honest.end().await;
     assert!(target.log_holds("started"), "the log is somewhere else");
     assert!(!target.log_holds("panicked"), "the server panicked");

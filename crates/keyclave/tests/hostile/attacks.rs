@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::frames::{
-    self, CONTINUATION, DATA, END_HEADERS, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    frame,
 };
 use super::target::Target;
 
@@ -111,6 +112,95 @@ pub(crate) async fn bodies_of_strangers(target: &Target, credential: Option<&str
     for _ in 0..8 {
         open.push(open_bodies(target, ENCRYPT, credential, 200, 5_000).await);
     }
+}
+
+/// Many calls without a credential on each of many connections, whose answers nobody reads; left open.
+pub(crate) async fn unread_refusals(
+    target: &Target,
+    connections: usize,
+    calls: usize,
+) -> Vec<Box<dyn Stream>> {
+    let block = frames::call(ENCRYPT, &[]);
+    let mut bytes = frames::preface();
+    for at in 0..calls {
+        bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream(at), &block));
+    }
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        let Some(mut connection) = target.connect().await else { continue };
+        let _ = push(&mut connection, &bytes).await;
+        open.push(connection);
+    }
+    open
+}
+
+/// Calls that are answered, but whose answers may not be sent: the window stays shut.
+pub(crate) async fn unread_answers(target: &Target) -> Box<dyn Stream> {
+    const CALLS: usize = 10;
+    const INITIAL_WINDOW_SIZE: [u8; 6] = [0, 4, 0, 0, 0, 0];
+    let mut connection = target.connect().await.unwrap();
+    let block = frames::call(GET_SEAL_STATUS, &[]);
+    let mut bytes = frames::preface();
+    bytes.extend(frame(SETTINGS, 0, 0, &INITIAL_WINDOW_SIZE));
+    for at in 0..CALLS {
+        bytes.extend(frame(HEADERS, END_HEADERS, stream(at), &block));
+        bytes.extend(frame(DATA, END_STREAM, stream(at), &[0; 5]));
+    }
+    assert!(push(&mut connection, &bytes).await);
+    connection
+}
+
+/// Waits until the server has ended the connection.
+pub(crate) async fn is_ended(mut connection: Box<dyn Stream>) {
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(60), connection.read_to_end(&mut answer)).await;
+    assert!(ended.is_ok(), "answers that nobody reads are held for ever");
+}
+
+/// Small bodies that would be large ones, from a caller with a credential and for what answers anyone.
+pub(crate) async fn gzip_bombs(target: &Target) {
+    let bomb = gzip_of_zeros(512 * 1024 * 1024);
+    let bearer = format!("Bearer {}", target.token);
+    for path in [ENCRYPT, SUBMIT_SHARE] {
+        let block = frames::call(path, &[("authorization", &bearer), ("grpc-encoding", "gzip")]);
+        for _ in 0..4 {
+            let Some(mut connection) = target.connect().await else { continue };
+            let mut bytes = frames::preface();
+            bytes.extend(frame(HEADERS, END_HEADERS, 1, &block));
+            let mut body = vec![1];
+            body.extend(u32::try_from(bomb.len()).unwrap().to_be_bytes());
+            body.extend_from_slice(&bomb);
+            for piece in body.chunks(16 * 1024) {
+                bytes.extend(frame(DATA, 0, 1, piece));
+            }
+            let _ = push(&mut connection, &bytes).await;
+        }
+    }
+}
+
+/// So many zeros as gzip writes them (RFC 1951, 1952): one, and then the last 258 bytes again and again.
+fn gzip_of_zeros(count: usize) -> Vec<u8> {
+    let mut bytes = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let (mut held, mut bits) = (0_u32, 0);
+    // Bits as they stand in the stream, the first of them lowest.
+    let mut put = |code: u32, length: u32| {
+        held |= code << bits;
+        bits += length;
+        while bits >= 8 {
+            bytes.push(held as u8);
+            held >>= 8;
+            bits -= 8;
+        }
+    };
+    // The only block, with fixed codes; the literal zero; length 258 at distance one, time and again; the end.
+    put(0b011, 3);
+    put(0b0000_1100, 8);
+    for _ in 0..count / 258 {
+        put(0b0_0000_1010_0011, 13);
+    }
+    put(0, 14);
+    // What should follow, a sum and a length, is for whoever gets this far.
+    bytes
 }
 
 /// Bodies that are never ended, for what answers anyone.
