@@ -2,11 +2,12 @@
 //!
 //! A layer over every service of the network's listeners and of the operator's socket. A caller with a valid
 //! credential has the large budget; what answers anyone has small bodies and a small budget of its own; everybody
-//! else is refused here, by the pipeline, over a confirmed view and on record. What comes from another's crate and
-//! needs a credential, reflection, is put on record here too. Every call is measured. Deliberately absent: who may do
+//! else is refused here, by the pipeline, over a confirmed view and on record. What does not reach its operation, and
+//! what comes from another's crate and needs a credential, reflection, is put on record here too. Every call is measured. Deliberately absent: who may do
 //! what; the pipeline authenticates again, over the view in which it answers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
@@ -37,8 +38,8 @@ pub(crate) const SMALL_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Where the services of other crates lie.
 const HEALTH_SERVICE: &str = "/grpc.health.v1.Health/";
 const REFLECTION: &str = "/grpc.reflection.";
-/// How prost begins what it says of bytes that it cannot decode; a test over every RPC holds it.
-const NOT_DECODED: &str = "failed to decode Protobuf message";
+/// What is in the trail for a method that there is not.
+const UNKNOWN: &str = "Unknown";
 /// What stands before a message in a body.
 const FRAME_BYTES: usize = 5;
 
@@ -176,9 +177,14 @@ where
             let receipt = ReceiptPlace::default();
             request.extensions_mut().insert(receipt.clone());
             match admission.admit(request, rpc).await {
-                Ok((request, held)) => {
+                Ok(Admitted { request, held, caller, taken }) => {
                     let answer = inner.call(request).await?;
-                    let mut answer = in_our_words(answer);
+                    let mut answer = match Status::from_header_map(answer.headers()) {
+                        Some(said) if !taken.load(Ordering::Acquire) => {
+                            admission.not_taken(&caller, rpc, said).await.into_http()
+                        }
+                        _ => answer,
+                    };
                     receipt.show(answer.headers_mut());
                     measured.saw(answer.headers());
                     Ok(answer.map(|body| held.answer(body, measured)))
@@ -194,13 +200,30 @@ where
     }
 }
 
+/// A call that may go on.
+struct Admitted {
+    /// The request as far as it may be read.
+    request: Request<Body>,
+    /// What is held for it.
+    held: Arc<Held>,
+    caller: Caller,
+    /// Whether its operation has the whole message, and with it the answer and its record.
+    taken: Arc<AtomicBool>,
+}
+
+/// In a request's extensions: what is set once its operation has it.
+#[derive(Clone)]
+pub(crate) struct Taking(Arc<AtomicBool>);
+
+impl Taking {
+    /// From here on, what is answered is on record.
+    pub(crate) fn taken(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 impl<H: Host> Admission<H> {
-    /// The request as far as it may be read, and what is held for it.
-    async fn admit(
-        &self,
-        request: Request<Body>,
-        rpc: Option<&'static Rpc>,
-    ) -> Result<(Request<Body>, Arc<Held>), Status> {
+    async fn admit(&self, mut request: Request<Body>, rpc: Option<&'static Rpc>) -> Result<Admitted, Status> {
         let Some(arrival) = request.extensions().get::<Arrival>().cloned() else {
             return Err(internal("a request came through no listener"));
         };
@@ -234,7 +257,20 @@ impl<H: Host> Admission<H> {
             }
             (begin(&self.budgets.known, Some(party))?, bytes_max(rpc))
         };
-        Ok((request.map(|body| held.request(body, bytes_max)), held))
+        // Other crates' services take what is theirs to take: a probe is not on record, reflection is already.
+        let others = path.starts_with(REFLECTION) || path.starts_with(HEALTH_SERVICE);
+        let taken = Arc::new(AtomicBool::new(others));
+        request.extensions_mut().insert(Taking(taken.clone()));
+        let request = request.map(|body| held.request(body, bytes_max));
+        Ok(Admitted { request, held, caller, taken })
+    }
+
+    /// The answer to a call that did not reach its operation: refused by the framework, or cut off by its budget.
+    async fn not_taken(&self, caller: &Caller, rpc: Option<&'static Rpc>, said: Status) -> Status {
+        let operation = rpc.map_or(UNKNOWN, trail_name);
+        self.pipeline
+            .not_taken(caller, operation, rpc.map_or(Action::Reflect, action), in_our_words(said))
+            .await
     }
 
     /// Says, over a confirmed view and on record, that nobody is named by headers.
@@ -242,7 +278,7 @@ impl<H: Host> Admission<H> {
         let text = "a header claims an identity; callers are known by their token and their connection alone";
         let claimed = status(Reason::IdentityInMetadata, text, Default::default());
         let said =
-            self.pipeline.said::<()>(caller, rpc.map_or("Unknown", trail_name), Action::Reflect, &claimed);
+            self.pipeline.said::<()>(caller, rpc.map_or(UNKNOWN, trail_name), Action::Reflect, &claimed);
         said.await.map_or_else(|status| status, |_| claimed)
     }
 
@@ -261,7 +297,7 @@ impl<H: Host> Admission<H> {
             self.pipeline.room_for_failure(caller)?;
         }
         let action = rpc.map_or(Action::Reflect, action);
-        let known = self.pipeline.confirm_known(caller, action, rpc.map_or("Unknown", trail_name)).await;
+        let known = self.pipeline.confirm_known(caller, action, rpc.map_or(UNKNOWN, trail_name)).await;
         if known.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated)
             && caller.has_credential()
         {
@@ -293,17 +329,15 @@ fn claims_an_identity(headers: &http::HeaderMap) -> bool {
 
 /// What the framework says of a message that it did not take, with the codes and reasons that we promise. Its own
 /// refusals are told by having no details, which each of ours has.
-fn in_our_words(answer: Response<Body>) -> Response<Body> {
-    let Some(said) = Status::from_header_map(answer.headers()) else { return answer };
+fn in_our_words(said: Status) -> Status {
     let (reason, text) = match said.code() {
-        _ if !said.details().is_empty() => return answer,
+        _ if !said.details().is_empty() => return said,
         Code::OutOfRange => (Reason::MessageMax, "the message is too large"),
-        Code::Internal if said.message().starts_with(NOT_DECODED) => {
-            (Reason::InvalidField, "the bytes are no message of this method")
-        }
-        _ => return answer,
+        // A frame or a message that does not decode, or none: nothing of ours has run that could have failed.
+        Code::Internal => (Reason::InvalidField, "the bytes are no message of this method"),
+        _ => return said,
     };
-    status(reason, text, Default::default()).into_http()
+    status(reason, text, Default::default())
 }
 
 fn bytes_max(rpc: Option<&Rpc>) -> usize {

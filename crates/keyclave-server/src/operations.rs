@@ -3,8 +3,8 @@
 pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod cluster;
-pub(crate) mod joining;
 pub(crate) mod crypto;
+pub(crate) mod joining;
 pub(crate) mod key;
 pub(crate) mod login;
 pub(crate) mod seal;
@@ -19,6 +19,7 @@ use keyclave_node::host::Host;
 use tokio::sync::Semaphore;
 use tonic::{Request, Status};
 
+use crate::admission::Taking;
 use crate::caller::Caller;
 use crate::pipeline::{Pipeline, internal};
 
@@ -42,8 +43,11 @@ impl<H: Host> Clone for Api<H> {
     }
 }
 
-/// The caller and the message of a request.
+/// The caller and the message of a request, whose answer and record are the operation's from here on.
 pub(crate) fn take<T>(request: Request<T>) -> Result<(Caller, T), Status> {
+    if let Some(taking) = request.extensions().get::<Taking>() {
+        taking.taken();
+    }
     let caller = Caller::of(&request).ok_or_else(|| internal("a request came through no listener"))?;
     Ok((caller, request.into_inner()))
 }

@@ -17,7 +17,7 @@ use keyclave_node::member::Member;
 use keyclave_node::node::Node;
 use keyclave_node::serving::Serving;
 use keyclave_node::world::{Clock, EntropySource};
-use keyclave_policy::{Action, Circumstances, Permit, Principal, Target};
+use keyclave_policy::{Action, Circumstances, Class, Permit, Principal, Target};
 use keyclave_proto::reason::Reason;
 use keyclave_proto::request::{Asked, Invalid};
 use keyclave_proto::status::status;
@@ -208,9 +208,48 @@ impl<H: Host> Pipeline<H> {
         action: Action,
         invalid: &Invalid,
     ) -> Result<(A, Position), Status> {
+        self.unread(caller, operation, action, &Status::from(invalid)).await
+    }
+
+    /// As [`Self::invalid`] for a call that did not reach its operation. What answers anyone has been asked by nobody
+    /// yet, whose refusals are on record as far as their budget goes.
+    pub(crate) async fn not_taken(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+        action: Action,
+        said: Status,
+    ) -> Status {
+        let refused = match (action.class(), self.node.member()) {
+            (Class::Open | Class::Machine, Some(member)) => {
+                let recording = Recording::new(caller, self.request_id(), action, operation);
+                self.record_refusal(&member, &recording, &said).await.map(|_| ())
+            }
+            (Class::Open | Class::Machine, None) => Ok(()),
+            (
+                Class::Known
+                | Class::Use
+                | Class::Manage
+                | Class::Danger
+                | Class::Read
+                | Class::Operate
+                | Class::Cluster,
+                _,
+            ) => self.unread::<()>(caller, operation, action, &said).await.map(|_| ()),
+        };
+        refused.err().unwrap_or(said)
+    }
+
+    async fn unread<A>(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+        action: Action,
+        status: &Status,
+    ) -> Result<(A, Position), Status> {
         let circumstances = caller.circumstances();
         let asked = Asking { action, target: Target::Chosen, circumstances: &circumstances, floor: None };
-        self.say(caller, operation, &asked, &Status::from(invalid)).await
+        self.say(caller, operation, &asked, status).await
     }
 
     /// Says `status` to who may do `action` with the cluster.

@@ -6,6 +6,7 @@
 mod support;
 
 use keyclave_client::Client;
+use keyclave_client::audit::AuditQuery;
 use keyclave_proto::FILE_DESCRIPTOR_SET;
 use keyclave_proto::reason::Reason;
 use keyclave_proto::status::Details;
@@ -14,7 +15,7 @@ use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 use support::cluster;
-use support::raw::{call, channel};
+use support::raw::{call, call_with, channel};
 use tonic::Code;
 
 /// Codes that tell a caller that it was the caller's fault.
@@ -141,6 +142,44 @@ async fn a_message_over_its_limit_is_refused_and_one_just_below_is_looked_at() {
         assert_eq!(Details::of(&below).known_reason(), Some(reason), "{path}: {below:?}");
     }
     still_answers(&admin).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_does_not_reach_its_operation_is_on_record_like_any_other() {
+    let root = tempfile::tempdir().unwrap();
+    let (servers, founded) = cluster(root.path(), 0).await;
+    let channel = channel(&format!("https://{}", servers[0].clients), &founded.ca_pem).await;
+    let admin = servers[0].client(&founded, Some(&founded.root_token));
+    let root_token = Some(founded.root_token.as_str());
+    let gzip: &[_] = &[("grpc-encoding", "gzip")];
+    let large = bytes_field(1_000, &vec![7; 9 * 1024 * 1024]);
+    let cut = vec![0x0a, 0x7f, b'x'];
+    let encrypt = "/keyclave.v1.CryptoService/Encrypt";
+    let get_key = "/keyclave.v1.KeyService/GetKey";
+    let submit_share = "/keyclave.v1.SealService/SubmitShare";
+    for (path, credential, headers, message, code, operation, outcome) in [
+        (encrypt, root_token, &[][..], large.clone(), Code::ResourceExhausted, "Encrypt", "MESSAGE_MAX"),
+        (encrypt, root_token, gzip, Vec::new(), Code::Unimplemented, "Encrypt", "OTHER"),
+        (get_key, root_token, &[], cut.clone(), Code::InvalidArgument, "GetKey", "INVALID_FIELD"),
+        (get_key, root_token, &[], large.clone(), Code::ResourceExhausted, "GetKey", "MESSAGE_MAX"),
+        ("/keyclave.v1.KeyService/Get", root_token, &[], Vec::new(), Code::Unimplemented, "Unknown", "OTHER"),
+        ("/no/such", root_token, &[], Vec::new(), Code::Unimplemented, "Unknown", "OTHER"),
+        ("/no/such", None, &[], Vec::new(), Code::Unauthenticated, "Unknown", "UNAUTHENTICATED"),
+        (submit_share, None, &[], cut, Code::InvalidArgument, "SubmitShare", "INVALID_FIELD"),
+        (submit_share, None, &[], large, Code::ResourceExhausted, "SubmitShare", "MESSAGE_MAX"),
+        (submit_share, None, gzip, Vec::new(), Code::Unimplemented, "SubmitShare", "OTHER"),
+    ] {
+        let on_record = async || {
+            let query = AuditQuery { operation: Some(operation.to_owned()), ..Default::default() };
+            let found = admin.search_audit(query).await.unwrap().value.records;
+            let such = found.iter().filter(|record| record.outcome == outcome);
+            such.filter(|record| record.body_json.contains("nobody") == credential.is_none()).count()
+        };
+        let before = on_record().await;
+        let refused = call_with(channel.clone(), path, credential, headers, message).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{path}: {refused:?}");
+        assert_eq!(on_record().await, before + 1, "{path}: {outcome}");
+    }
 }
 
 /// Names outside the one grammar.
